@@ -1,0 +1,3 @@
+//! The `bosh-agent-fake` program.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `bosh-agent` program.
+
+fn main() {}

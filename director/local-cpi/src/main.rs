@@ -1,0 +1,3 @@
+//! The `bosh-local-cpi` program.
+
+fn main() {}

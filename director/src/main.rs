@@ -1,0 +1,3 @@
+//! The `bosh-director` program.
+
+fn main() {}

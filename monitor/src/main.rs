@@ -1,0 +1,3 @@
+//! The `bosh-monitor` program.
+
+fn main() {}

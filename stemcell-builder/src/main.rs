@@ -1,0 +1,3 @@
+//! The `bosh-stemcell-builder` program.
+
+fn main() {}
