@@ -1,0 +1,50 @@
+# `make demo` and `make test` are the two commands of the README; the rest is what they are made of.
+
+# The agent, static, as it goes into a stemcell.
+MUSL  := x86_64-unknown-linux-musl
+CACHE := $(CURDIR)/.cache
+
+.PHONY: demo demo-down test bench check unit scenarios deps tools agent build debug
+
+demo: deps
+	@echo "==> building (release)"
+	cargo build --release -p bosh-director -p bosh-local-cpi -p bosh-monitor -p bosh-stemcell-builder -p bosh-tests
+	cargo build --profile lean --target $(MUSL) -p bosh-agent
+	BOSH_TEST_BIN=$(CURDIR)/target/release BOSH_TEST_AGENT=$(CURDIR)/target/$(MUSL)/lean/bosh-agent \
+	    target/release/demo up $(DEMO)
+
+demo-down:
+	@target/release/demo down
+
+# What CI runs: everything that can tell a broken tree.
+test: deps tools check unit
+
+# fmt, lints, docs, dependencies.
+check: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo deny --offline check bans licenses sources
+	cargo machete
+
+# Every crate's tests and the scenarios, against real nats-server, ruby and runc.
+unit: debug
+	BOSH_TEST_BIN=$(CURDIR)/target/debug BOSH_TEST_AGENT=$(CURDIR)/target/$(MUSL)/debug/bosh-agent \
+	    cargo nextest run --workspace --locked --no-fail-fast
+	cargo test --workspace --doc --locked
+
+debug: deps
+	cargo build --workspace --locked
+	cargo build --locked --target $(MUSL) -p bosh-agent
+
+bench: deps
+	cargo build --release --workspace
+	cargo build --profile lean --target $(MUSL) -p bosh-agent
+	BOSH_TEST_BIN=$(CURDIR)/target/release BOSH_TEST_AGENT=$(CURDIR)/target/$(MUSL)/lean/bosh-agent \
+	    target/release/bench $(ONLY)
+
+deps:
+	@tests/install-deps
+
+tools:
+	@tests/install-deps --tools
