@@ -1,1 +1,7 @@
 //! bosh-director
+
+pub mod deploy;
+pub mod links;
+pub mod manifest;
+pub mod template;
+pub mod variables;

@@ -1,0 +1,3 @@
+//! Deployments: what has to change, and changing it.
+
+pub mod plan;
