@@ -1,0 +1,148 @@
+//! A directory of blobs.
+//!
+//! Flat, one file per blob, as upstream's `local` provider; or in the layout of a DAV blobstore, for the director that
+//! serves its own blobs and need not talk HTTP to itself. A blob appears under its name only when all of it is on disk.
+
+use crate::{Blob, Content, Error, digests::Hashers, http::Sent, id};
+use bosh_protocol::digest::Algorithm;
+use futures_util::StreamExt;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+use tokio::io::AsyncWriteExt;
+
+#[derive(Debug)]
+pub(crate) struct Local {
+    root: PathBuf,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    Flat,
+    Dav,
+}
+
+impl Local {
+    pub(crate) fn new(root: PathBuf, layout: Layout) -> Self {
+        Self { root, layout }
+    }
+
+    fn path(&self, id: &str) -> Result<PathBuf, Error> {
+        id::check(id)?;
+        match self.layout {
+            Layout::Flat if id.contains('/') || id.starts_with('.') => {
+                Err(Error::InvalidId(id.to_owned()))
+            }
+            Layout::Flat => Ok(self.root.join(id)),
+            Layout::Dav => Ok(self.root.join(id::dav_path(id))),
+        }
+    }
+
+    pub(crate) async fn open(&self, id: &str) -> Result<Blob, Error> {
+        let file = match tokio::fs::File::open(self.path(id)?).await {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NotFound(id.to_owned()));
+            }
+            Err(e) => return Err(Error::io("getting", id, e)),
+        };
+        let meta = file
+            .metadata()
+            .await
+            .map_err(|e| Error::io("getting", id, e))?;
+        if !meta.is_file() {
+            return Err(Error::NotFound(id.to_owned()));
+        }
+        Ok(Blob::from_reader(id, Some(meta.len()), file))
+    }
+
+    pub(crate) async fn put(
+        &self,
+        id: &str,
+        mut content: Content,
+        algorithms: &[Algorithm],
+    ) -> Result<Sent, Error> {
+        let wrap = |e| Error::io("putting", id, e);
+        let path = self.path(id)?;
+        let dir = path
+            .parent()
+            .expect("a blob's path has the store's root before it");
+        tokio::fs::create_dir_all(dir).await.map_err(wrap)?;
+        let partial = dir.join(format!(".{}.partial", id::generate()));
+        let result = match self.write(&partial, id, &mut content, algorithms).await {
+            // A link, not a rename, refuses to replace what is there.
+            Ok(sent) => match tokio::fs::hard_link(&partial, &path).await {
+                Ok(()) => Ok(sent),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    Err(Error::AlreadyExists(id.to_owned()))
+                }
+                Err(e) => Err(wrap(e)),
+            },
+            Err(e) => Err(e),
+        };
+        if let Err(error) = tokio::fs::remove_file(&partial).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %partial.display(), %error, "cannot remove a partial blob");
+        }
+        if result.is_ok() {
+            sync_dir(dir).await.map_err(wrap)?;
+        }
+        result
+    }
+
+    async fn write(
+        &self,
+        to: &Path,
+        id: &str,
+        content: &mut Content,
+        algorithms: &[Algorithm],
+    ) -> Result<Sent, Error> {
+        let wrap = |e| Error::io("putting", id, e);
+        let (mut chunks, _) = content.open(id).await?;
+        let mut hasher = Hashers::new(algorithms);
+        let mut size = 0;
+        let mut file = tokio::fs::File::create(to).await.map_err(wrap)?;
+        file.set_max_buf_size(256 * 1024);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            hasher.update(&chunk);
+            size += chunk.len() as u64;
+            file.write_all(&chunk).await.map_err(wrap)?;
+        }
+        file.flush().await.map_err(wrap)?;
+        file.sync_all().await.map_err(wrap)?;
+        Ok(Sent {
+            digest: hasher.finish(),
+            size,
+        })
+    }
+
+    pub(crate) async fn exists(&self, id: &str) -> Result<bool, Error> {
+        match tokio::fs::metadata(self.path(id)?).await {
+            Ok(meta) => Ok(meta.is_file()),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(Error::io("looking for", id, e)),
+        }
+    }
+
+    pub(crate) async fn delete(&self, id: &str) -> Result<(), Error> {
+        match tokio::fs::remove_file(self.path(id)?).await {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("deleting", id, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn sync_dir(dir: &Path) -> io::Result<()> {
+    tokio::fs::File::open(dir).await?.sync_all().await
+}

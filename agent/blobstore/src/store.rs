@@ -1,0 +1,272 @@
+//! The blobstore as its users see it, whichever the provider.
+
+use crate::{
+    Blob, Content, Error,
+    dav::Dav,
+    http::{self, Http, Sent},
+    id,
+    local::{Layout, Local},
+    options,
+    signing::{self, Action, SignedUrl},
+};
+use bosh_protocol::{BlobId, MultiDigest, digest::Algorithm};
+use bytes::Bytes;
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// A blobstore. Cheap to clone; clones share one HTTP client.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    backend: Backend,
+    http: Http,
+    signer: Option<Signer>,
+    folder: Option<String>,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Local(Local),
+    Dav(Dav),
+}
+
+struct Signer {
+    endpoint: String,
+    secret: String,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A blob that has been stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The id to get it back with.
+    pub id: BlobId,
+    /// The digests asked for.
+    pub digest: MultiDigest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Store {
+    /// The blobstore that the settings describe: `{"provider": "dav", "options": {...}}`.
+    ///
+    /// Providers: `local` ([`options::Local`]), `dav` or `davcli` ([`options::Dav`]). Nothing is contacted yet.
+    pub fn open(provider: &str, options: &Value) -> Result<Self, Error> {
+        let ca = options::ca(options);
+        match provider {
+            "local" => {
+                let local: options::Local = options::parse("local", options)?;
+                let path = local
+                    .blobstore_path
+                    .strip_prefix("file://")
+                    .unwrap_or(&local.blobstore_path);
+                if !path.starts_with('/') {
+                    let reason = "blobstore_path: expected an absolute path".to_owned();
+                    return Err(Error::InvalidOptions {
+                        provider: "local",
+                        reason,
+                    });
+                }
+                let backend = Backend::Local(Local::new(PathBuf::from(path), Layout::Flat));
+                Ok(Self::with(backend, Http::new(ca, true), None, None))
+            }
+            "dav" | "davcli" => {
+                let dav: options::Dav = options::parse("dav", options)?;
+                if !dav.endpoint.starts_with("https://") && !dav.endpoint.starts_with("http://") {
+                    let reason = "endpoint: expected an http:// or https:// URL".to_owned();
+                    return Err(Error::InvalidOptions {
+                        provider: "dav",
+                        reason,
+                    });
+                }
+                let signer = dav
+                    .secret
+                    .clone()
+                    .filter(|secret| !secret.is_empty())
+                    .map(|secret| Signer {
+                        endpoint: dav.endpoint.clone(),
+                        secret,
+                    });
+                let folder = dav.folder.clone();
+                let http = Http::new(ca, true);
+                Ok(Self::with(
+                    Backend::Dav(Dav::new(dav, http.clone())),
+                    http,
+                    signer,
+                    folder,
+                ))
+            }
+            other => Err(Error::UnknownProvider(other.to_owned())),
+        }
+    }
+
+    /// The blobs of a director that serves them itself: files in the DAV layout (`<xx>/<id>`) below `root`, and signed
+    /// URLs that point to `endpoint`, where the same director answers.
+    pub fn embedded(root: impl Into<PathBuf>, endpoint: &str, secret: &str) -> Self {
+        let signer = Signer {
+            endpoint: endpoint.to_owned(),
+            secret: secret.to_owned(),
+        };
+        Self::with(
+            Backend::Local(Local::new(root.into(), Layout::Dav)),
+            Http::new(None, true),
+            Some(signer),
+            None,
+        )
+    }
+
+    fn with(backend: Backend, http: Http, signer: Option<Signer>, folder: Option<String>) -> Self {
+        Self(Arc::new(Inner {
+            backend,
+            http,
+            signer,
+            folder,
+        }))
+    }
+
+    /// For URLs that somebody else has signed: the client that trusts this blobstore's CA.
+    pub fn http(&self) -> &Http {
+        &self.0.http
+    }
+
+    /// Opens a blob without checking its digest: for those who hash the bytes themselves, in a thread of their own.
+    pub async fn open_unverified(&self, id: &str) -> Result<Blob, Error> {
+        match &self.0.backend {
+            Backend::Local(local) => local.open(id).await,
+            Backend::Dav(dav) => dav.open(id).await,
+        }
+    }
+
+    /// Opens a blob whose stream fails at its end unless the strongest of these digests matches.
+    pub async fn get(&self, id: &str, digest: &MultiDigest) -> Result<Blob, Error> {
+        Ok(self.open_unverified(id).await?.verified(digest))
+    }
+
+    /// Fetches a blob into the file `path` and returns its size; tried again if the transfer breaks or the digest does not
+    /// match. On an error no file is left.
+    pub async fn get_to_file(
+        &self,
+        id: &str,
+        digest: Option<&MultiDigest>,
+        path: &Path,
+    ) -> Result<u64, Error> {
+        http::retry(|| async {
+            let blob = self.open_unverified(id).await?;
+            match digest {
+                Some(digest) => blob.verified(digest),
+                None => blob,
+            }
+            .into_file(path)
+            .await
+        })
+        .await
+    }
+
+    /// Fetches a blob of at most `limit` bytes into memory.
+    pub async fn get_bytes(
+        &self,
+        id: &str,
+        digest: Option<&MultiDigest>,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
+        http::retry(|| async {
+            let blob = self.open_unverified(id).await?;
+            match digest {
+                Some(digest) => blob.verified(digest),
+                None => blob,
+            }
+            .into_bytes(limit)
+            .await
+        })
+        .await
+    }
+
+    /// Stores content under a fresh id, computing these digests of it on the way.
+    pub async fn put(
+        &self,
+        content: impl Into<Content>,
+        algorithms: &[Algorithm],
+    ) -> Result<Stored, Error> {
+        let id = match &self.0.folder {
+            Some(folder) => format!("{folder}/{}", id::generate()),
+            None => id::generate(),
+        };
+        self.put_with_id(&id, content, algorithms).await
+    }
+
+    /// Stores content under an id of the caller's.
+    pub async fn put_with_id(
+        &self,
+        id: &str,
+        content: impl Into<Content>,
+        algorithms: &[Algorithm],
+    ) -> Result<Stored, Error> {
+        let Sent { digest, size } = match &self.0.backend {
+            Backend::Local(local) => local.put(id, content.into(), algorithms).await?,
+            Backend::Dav(dav) => dav.put(id, content.into(), algorithms).await?,
+        };
+        Ok(Stored {
+            id: BlobId::from(id),
+            digest,
+            size,
+        })
+    }
+
+    /// Whether there is such a blob.
+    pub async fn exists(&self, id: &str) -> Result<bool, Error> {
+        match &self.0.backend {
+            Backend::Local(local) => local.exists(id).await,
+            Backend::Dav(dav) => dav.exists(id).await,
+        }
+    }
+
+    /// Deletes a blob; one that is not there is no error.
+    pub async fn delete(&self, id: &str) -> Result<(), Error> {
+        match &self.0.backend {
+            Backend::Local(local) => local.delete(id).await,
+            Backend::Dav(dav) => dav.delete(id).await,
+        }
+    }
+
+    /// Whether agents are to be given signed URLs instead of ids. Upstream: blobstore/client.rb, signing_enabled?.
+    pub fn signing_enabled(&self) -> bool {
+        match &self.0.backend {
+            Backend::Local(_) => self.0.signer.is_some(),
+            Backend::Dav(dav) => self.0.signer.is_some() && dav.options().enable_signed_urls,
+        }
+    }
+
+    /// Signs the URL of the blob `id`, which for [`Action::Put`] need not exist yet. Upstream's director asks for 24 hours.
+    pub fn sign(
+        &self,
+        id: &str,
+        action: Action,
+        now: SystemTime,
+        valid_for: Duration,
+    ) -> Result<SignedUrl, Error> {
+        let signer = self
+            .0
+            .signer
+            .as_ref()
+            .ok_or(Error::CannotSign("no secret in its options"))?;
+        signing::sign(&signer.endpoint, &signer.secret, id, action, now, valid_for)
+    }
+
+    /// Makes a fresh id, for a URL signed for [`Action::Put`].
+    pub fn generate_id(&self) -> BlobId {
+        BlobId::new(id::generate())
+    }
+}
