@@ -1,1 +1,3 @@
 //! bosh-agent
+
+pub mod platform;
