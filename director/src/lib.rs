@@ -1,5 +1,6 @@
 //! bosh-director
 
+pub mod db;
 pub mod deploy;
 pub mod links;
 pub mod manifest;
