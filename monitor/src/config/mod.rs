@@ -1,0 +1,7 @@
+//! `health_monitor.yml`. Source: upstream's bosh-monitor/config.rb and jobs/health_monitor/templates.
+
+mod raw;
+mod resolved;
+
+pub use raw::{DirectorOptions, PluginOptions};
+pub use resolved::{Config, Error, Intervals, Mbus, Plugin};

@@ -1,0 +1,278 @@
+//! Asks the director, as a local user or with a token of its UAA. Source: upstream's director.rb, auth_provider.rb and
+//! plugins/http_request_helper.rb.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::{Certificate, Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::config::DirectorOptions;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A token is renewed this long before it expires.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// A client; clones share connections and token.
+#[derive(Clone)]
+pub struct Director {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: DirectorOptions,
+    http: reqwest::Client,
+    uaa_http: reqwest::Client,
+    /// The UAA's URL, once `/info` has said whether there is one.
+    uaa: tokio::sync::OnceCell<Option<String>>,
+    token: Mutex<Option<(String, Instant)>>,
+}
+
+/// Why the director could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A CA file is unusable.
+    #[error("reading the CA certificate {path}: {reason}")]
+    Ca {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// No HTTP client could be made.
+    #[error("setting up TLS")]
+    Client(#[source] reqwest::Error),
+    /// No answer.
+    #[error("unable to send {method} {path} to the director")]
+    Send {
+        /// The method.
+        method: Method,
+        /// The path.
+        path: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An answer that is not a yes.
+    #[error("{method} {path}: the director answered {status}: {body}")]
+    Status {
+        /// The method.
+        method: Method,
+        /// The path.
+        path: String,
+        /// The status.
+        status: StatusCode,
+        /// The beginning of the body.
+        body: String,
+    },
+    /// An answer that is not what it should be.
+    #[error("{method} {path}: cannot read the director's answer")]
+    Body {
+        /// The method.
+        method: Method,
+        /// The path.
+        path: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The UAA gave no token.
+    #[error("getting a token from the UAA at {url}")]
+    Token {
+        /// The UAA.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+impl Director {
+    /// A client for these options; reads the CA files.
+    pub fn new(options: &DirectorOptions) -> Result<Self, Error> {
+        let ca = pem(options.director_ca_cert.as_deref())?;
+        let uaa_ca = pem(options.uaa_ca_cert.as_deref())?.or_else(|| ca.clone());
+        let shared = Shared {
+            http: client(ca)?,
+            uaa_http: client(uaa_ca)?,
+            options: options.clone(),
+            uaa: tokio::sync::OnceCell::new(),
+            token: Mutex::new(None),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// GET of a JSON document.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let response = self.send(Method::GET, path, None).await?;
+        response.json().await.map_err(|source| Error::Body {
+            method: Method::GET,
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Sends a JSON body; a redirect to a task is a yes too.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response, Error> {
+        let request = self.shared.http.request(method.clone(), self.url(path));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = send(self.authorized(request).await?, method.clone(), path).await?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            return Ok(response);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            *self.shared.token.lock().await = None;
+        }
+        let body = response
+            .text()
+            .await
+            .unwrap_or_default()
+            .chars()
+            .take(500)
+            .collect();
+        Err(Error::Status {
+            method,
+            path: path.to_owned(),
+            status,
+            body,
+        })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!(
+            "{}{path}",
+            self.shared.options.endpoint.trim_end_matches('/')
+        )
+    }
+
+    async fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
+        let options = &self.shared.options;
+        match self
+            .shared
+            .uaa
+            .get_or_try_init(|| self.discover_uaa())
+            .await?
+        {
+            Some(uaa) => Ok(request.header("Authorization", self.token(uaa).await?)),
+            None => Ok(request.basic_auth(
+                options.user.as_deref().unwrap_or_default(),
+                options.password.as_deref(),
+            )),
+        }
+    }
+
+    async fn discover_uaa(&self) -> Result<Option<String>, Error> {
+        let path = "/info";
+        let response = send(self.shared.http.get(self.url(path)), Method::GET, path).await?;
+        let info: Value = response.json().await.map_err(|source| Error::Body {
+            method: Method::GET,
+            path: path.to_owned(),
+            source,
+        })?;
+        let authentication = &info["user_authentication"];
+        let url = authentication["options"]["url"]
+            .as_str()
+            .filter(|_| authentication["type"] == "uaa");
+        Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
+    }
+
+    async fn token(&self, uaa: &str) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Granted {
+            token_type: String,
+            access_token: String,
+            expires_in: u64,
+        }
+        let mut token = self.shared.token.lock().await;
+        if let Some((header, expires)) = &*token
+            && Instant::now() + RENEW_BEFORE < *expires
+        {
+            return Ok(header.clone());
+        }
+        let options = &self.shared.options;
+        let request = self
+            .shared
+            .uaa_http
+            .post(format!("{uaa}/oauth/token"))
+            .basic_auth(
+                options.client_id.as_deref().unwrap_or_default(),
+                options.client_secret.as_deref(),
+            )
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("Accept", "application/json")
+            .body("grant_type=client_credentials");
+        let failed = |source| Error::Token {
+            url: uaa.to_owned(),
+            source,
+        };
+        let response = request
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(failed)?;
+        let granted: Granted = response.json().await.map_err(failed)?;
+        let header = format!("{} {}", granted.token_type, granted.access_token);
+        *token = Some((
+            header.clone(),
+            Instant::now() + Duration::from_secs(granted.expires_in),
+        ));
+        Ok(header)
+    }
+}
+
+async fn send(
+    request: RequestBuilder,
+    method: Method,
+    path: &str,
+) -> Result<reqwest::Response, Error> {
+    request.send().await.map_err(|source| Error::Send {
+        method,
+        path: path.to_owned(),
+        source: source.without_url(),
+    })
+}
+
+fn pem(path: Option<&str>) -> Result<Option<Vec<u8>>, Error> {
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    match std::fs::read(path) {
+        Ok(pem) if pem.trim_ascii().is_empty() => Ok(None),
+        Ok(pem) => Ok(Some(pem)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Ca {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// A client that trusts the given CAs only, or the machine's own without any.
+pub(crate) fn client(ca: Option<Vec<u8>>) -> Result<reqwest::Client, Error> {
+    let builder = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    let builder = match ca {
+        Some(pem) => {
+            builder.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(Error::Client)?)
+        }
+        None => builder,
+    };
+    builder.build().map_err(Error::Client)
+}
