@@ -1,8 +1,24 @@
-//! bosh-director
+//! The director: turns manifests into running instances.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`app`] | everything a request handler or a task needs |
+//! | [`config`] | director.yml |
+//! | [`db`] | the database, the only place that knows SQL |
+//! | [`manifest`], [`links`], [`variables`], [`template`] | what a deployment is to be |
+//! | [`deploy`] | from what is to what is to be |
+//! | [`cpi`] | which CPIs there are |
+//! | [`agents`] | calls to agents |
+//! | [`nats`] | the message bus and its certificates |
 
+pub mod agents;
+pub mod app;
+pub mod config;
+pub mod cpi;
 pub mod db;
 pub mod deploy;
 pub mod links;
 pub mod manifest;
+pub mod nats;
 pub mod template;
 pub mod variables;
