@@ -10,15 +10,20 @@
 //! | [`cpi`] | which CPIs there are |
 //! | [`agents`] | calls to agents |
 //! | [`nats`] | the message bus and its certificates |
+//! | [`blobs`], [`listen`] | blobs for agents; HTTP on a socket |
 
 pub mod agents;
 pub mod app;
+pub mod blobs;
 pub mod config;
 pub mod cpi;
 pub mod db;
 pub mod deploy;
 pub mod links;
+pub mod listen;
 pub mod manifest;
 pub mod nats;
+pub mod release;
+pub mod tasks;
 pub mod template;
 pub mod variables;

@@ -362,7 +362,7 @@ raw! {
         private_key_path: String,
         /// May read and write.
         director: Account,
-        /// May read and write too: agents upload logs and compiled packages.
+        /// May read and write too; of no use when agents get signed URLs.
         agent: Account,
         /// Signs URLs; nothing is signed without it.
         secret: String,

@@ -718,13 +718,13 @@ fn blobstore(raw: raw::Blobstore) -> Result<Blobstore, Error> {
     let server = raw
         .server
         .map(|server| {
-            let account = |account: Option<raw::Account>, name| {
-                let account = account.unwrap_or_default();
-                Ok::<_, Error>((
-                    required(account.user, name, "a user and a password")?,
-                    Secret::new(required(account.password, name, "a user and a password")?),
-                ))
-            };
+            let mut accounts = vec![account(
+                server.director.unwrap_or_default(),
+                "blobstore.server.director",
+            )?];
+            if let Some(agent) = server.agent {
+                accounts.push(account(agent, "blobstore.server.agent")?);
+            }
             Ok::<_, Error>(BlobstoreServer {
                 listen: address(server.listen, "blobstore.server.listen")?,
                 directory: required(
@@ -743,10 +743,7 @@ fn blobstore(raw: raw::Blobstore) -> Result<Blobstore, Error> {
                         "blobstore.server.private_key_path",
                     )?,
                 },
-                accounts: vec![
-                    account(server.director, "blobstore.server.director")?,
-                    account(server.agent, "blobstore.server.agent")?,
-                ],
+                accounts,
                 secret: server.secret.map(Secret::new),
             })
         })
@@ -760,6 +757,14 @@ fn blobstore(raw: raw::Blobstore) -> Result<Blobstore, Error> {
         options: Options(raw.options.unwrap_or_default()),
         server,
     })
+}
+
+fn account(raw: raw::Account, name: &'static str) -> Result<(String, Secret), Error> {
+    let expected = "a user and a password";
+    Ok((
+        required(raw.user, name, expected)?,
+        required(raw.password, name, expected)?.into(),
+    ))
 }
 
 fn user_management(raw: raw::UserManagement) -> Result<UserManagement, Error> {
