@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::{agents, config, cpi, nats};
+use crate::{agents, config, cpi, db, nats, tasks};
 
 /// The director. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +15,10 @@ pub struct Parts {
     pub config: config::Config,
     /// The director's own id.
     pub uuid: String,
+    /// What the director remembers.
+    pub db: db::Db,
+    /// Enqueues and cancels tasks.
+    pub tasks: tasks::Handle,
     /// Where blobs are.
     pub blobstore: bosh_blobstore::Store,
     /// Talks to agents.

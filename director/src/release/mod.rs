@@ -1,0 +1,5 @@
+//! Releases: taking them in and deleting them.
+
+mod source;
+
+pub use source::Source;

@@ -1,0 +1,27 @@
+//! Takes in a stemcell.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::Director;
+use crate::release::Source;
+use crate::tasks::{Context, Error};
+
+/// Takes in a stemcell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpdateStemcell {
+    /// The uploaded archive, or where to get it.
+    pub source: Source,
+    /// The digest that the archive must have; may be a multi-digest.
+    #[serde(default)]
+    pub sha1: Option<String>,
+    /// Upload again what is there already.
+    #[serde(default)]
+    pub fix: bool,
+}
+
+impl UpdateStemcell {
+    /// Runs the task.
+    pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
+        Err(Error::other("this director cannot do that yet"))
+    }
+}

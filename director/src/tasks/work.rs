@@ -1,0 +1,77 @@
+//! What tasks do: data in the database, so that any process can take it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Error, jobs};
+use crate::app::Director;
+
+macro_rules! work {
+    ($($(#[$doc:meta])* $variant:ident($job:ty) = $kind:literal, $queue:literal;)*) => {
+        /// The work of a task. One file per kind in [`jobs`].
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[serde(tag = "kind", content = "parameters", rename_all = "snake_case")]
+        pub enum Work {
+            $($(#[$doc])* $variant($job),)*
+        }
+
+        impl Work {
+            /// What `tasks.type` says, as upstream's jobs name themselves.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            /// `urgent` work does not wait behind deploys.
+            pub fn queue(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $queue,)* }
+            }
+
+            /// Does it. `Ok` is what the task's `result` says, such as
+            /// `/deployments/NAME`.
+            pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+                // Boxed: each job's future is large, and only one runs here.
+                match self { $(Self::$variant(job) => Box::pin(job.run(director, task)).await,)* }
+            }
+        }
+    };
+}
+
+work! {
+    /// Upload of a release.
+    UpdateRelease(jobs::update_release::UpdateRelease) = "update_release", "normal";
+    /// Deletion of a release or one version of it.
+    DeleteRelease(jobs::delete_release::DeleteRelease) = "delete_release", "normal";
+    /// Upload of a stemcell.
+    UpdateStemcell(jobs::update_stemcell::UpdateStemcell) = "update_stemcell", "normal";
+    /// Deletion of a stemcell.
+    DeleteStemcell(jobs::delete_stemcell::DeleteStemcell) = "delete_stemcell", "normal";
+    /// `bosh clean-up`.
+    CleanupArtifacts(jobs::cleanup_artifacts::CleanupArtifacts) = "delete_artifacts", "normal";
+    /// Deletion of orphaned disks.
+    DeleteOrphanDisks(jobs::delete_orphan_disks::DeleteOrphanDisks) = "delete_orphan_disks", "normal";
+    /// Deploy, and changes of the state of instance groups.
+    UpdateDeployment(jobs::update_deployment::UpdateDeployment) = "update_deployment", "normal";
+    /// Deletion of a deployment.
+    DeleteDeployment(jobs::delete_deployment::DeleteDeployment) = "delete_deployment", "normal";
+    /// Start, stop, restart or recreate of one instance.
+    UpdateInstance(jobs::update_instance::UpdateInstance) = "update_instance", "normal";
+    /// Run of an errand.
+    RunErrand(jobs::run_errand::RunErrand) = "run_errand", "normal";
+    /// Logs of instances.
+    FetchLogs(jobs::fetch_logs::FetchLogs) = "fetch_logs", "normal";
+    /// Set-up and clean-up of ssh access.
+    Ssh(jobs::ssh::Ssh) = "ssh", "urgent";
+    /// State and vitals of VMs.
+    VmState(jobs::vm_state::VmState) = "vms", "urgent";
+    /// Cloud check: look.
+    Scan(jobs::scan::Scan) = "cck_scan", "normal";
+    /// Cloud check: repair as told.
+    ApplyResolutions(jobs::apply_resolutions::ApplyResolutions) = "cck_apply", "normal";
+    /// Cloud check: look and repair, for the health monitor.
+    ScanAndFix(jobs::scan_and_fix::ScanAndFix) = "cck_scan_and_fix", "normal";
+    /// Deletion of a VM by the cloud's id.
+    DeleteVm(jobs::delete_vm::DeleteVm) = "delete_vm", "normal";
+    /// Attachment of a disk by the cloud's id.
+    AttachDisk(jobs::attach_disk::AttachDisk) = "attach_disk", "normal";
+    /// Orphaning of a disk by the cloud's id.
+    OrphanDisk(jobs::orphan_disk::OrphanDisk) = "orphan_disk", "normal";
+}
