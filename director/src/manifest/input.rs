@@ -152,7 +152,10 @@ pub mod catalog {
 
         /// `names` and everything they are compiled against, dependencies before dependents.
         /// Unknown names are left out; a cycle ends where it closes.
-        pub fn closure<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a Arc<Package>> {
+        pub fn closure<'a>(
+            &'a self,
+            names: impl IntoIterator<Item = &'a str>,
+        ) -> Vec<&'a Arc<Package>> {
             fn visit<'a>(
                 release: &'a ReleaseVersion,
                 name: &'a str,

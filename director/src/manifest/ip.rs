@@ -65,7 +65,10 @@ impl Block {
             Some(prefix) => match prefix.parse::<u8>() {
                 Ok(prefix) if prefix <= bits => prefix,
                 _ => match prefix.parse::<Ipv4Addr>() {
-                    Ok(mask) if u32::from(mask).leading_ones() + u32::from(mask).trailing_zeros() >= 32 => {
+                    Ok(mask)
+                        if u32::from(mask).leading_ones() + u32::from(mask).trailing_zeros()
+                            >= 32 =>
+                    {
                         u8::try_from(u32::from(mask).leading_ones()).map_err(|_| invalid())?
                     }
                     _ => return Err(invalid()),

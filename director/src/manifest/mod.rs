@@ -15,12 +15,23 @@
 //!
 //! Upstream: bosh-director/lib/bosh/director/deployment_plan/*_parser.rb.
 
+pub mod addons;
+pub mod cloud;
 pub mod error;
+pub mod features;
+mod groups;
 pub mod input;
 pub mod ip;
-pub mod update;
+pub mod networks;
+pub mod properties;
+pub mod raw;
+pub mod releases;
+mod resolve;
 pub mod resolved;
+pub mod update;
+pub mod version;
 
 pub use error::{Error, Kind};
 pub use input::{Config, Input, Options, Settings, catalog};
+pub use resolve::resolve;
 pub use resolved::{Desired, InstanceGroup, Job, Network, State};

@@ -112,7 +112,9 @@ impl Stemcell {
 
     /// `api_version` of its agent.
     pub fn api_version(&self) -> Option<u32> {
-        self.candidates.first().and_then(|stemcell| stemcell.api_version)
+        self.candidates
+            .first()
+            .and_then(|stemcell| stemcell.api_version)
     }
 }
 
@@ -327,8 +329,16 @@ impl InstanceGroup {
         let layers = az
             .map(|az| &az.cloud_properties)
             .into_iter()
-            .chain(self.vm_type.as_ref().map(|vm_type| &vm_type.cloud_properties))
-            .chain(self.vm_extensions.iter().map(|extension| &extension.cloud_properties));
+            .chain(
+                self.vm_type
+                    .as_ref()
+                    .map(|vm_type| &vm_type.cloud_properties),
+            )
+            .chain(
+                self.vm_extensions
+                    .iter()
+                    .map(|extension| &extension.cloud_properties),
+            );
         for layer in layers {
             for (key, value) in layer {
                 merged.insert(key.clone(), value.clone());

@@ -3,7 +3,11 @@
 //! Upstream: deployment_plan/update_config.rb, numerical_value_calculator.rb, options/skip_drain.rb.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::error::{Error, Kind};
+use super::input::{Options, Settings};
+use super::raw::Section;
 
 /// How instances are updated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +33,14 @@ impl Default for Update {
         Self {
             canaries: Amount("1".into()),
             max_in_flight: Amount("1".into()),
-            canary_watch_time: WatchTime { min: 1000, max: 30000 },
-            update_watch_time: WatchTime { min: 1000, max: 30000 },
+            canary_watch_time: WatchTime {
+                min: 1000,
+                max: 30000,
+            },
+            update_watch_time: WatchTime {
+                min: 1000,
+                max: 30000,
+            },
             serial: true,
             vm_strategy: VmStrategy::DeleteCreate,
             initial_deploy_az_update_strategy: AzStrategy::Serial,
@@ -39,6 +49,81 @@ impl Default for Update {
 }
 
 impl Update {
+    /// Reads the deployment's `update`.
+    pub fn read(
+        map: &Map<String, Value>,
+        options: &Options,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let section = Section::over(map);
+        let required = |value: Option<String>, key: &str| match value {
+            Some(value) => Ok(value),
+            None => section.string(key),
+        };
+        let strategy = settings
+            .default_vm_strategy
+            .as_deref()
+            .map(vm_strategy)
+            .transpose()?;
+        let base = Self {
+            canaries: Amount(required(options.canaries.clone(), "canaries")?),
+            max_in_flight: Amount(required(options.max_in_flight.clone(), "max_in_flight")?),
+            canary_watch_time: WatchTime::parse(&section.string("canary_watch_time")?)?,
+            update_watch_time: WatchTime::parse(&section.string("update_watch_time")?)?,
+            serial: true,
+            vm_strategy: strategy.unwrap_or(VmStrategy::DeleteCreate),
+            initial_deploy_az_update_strategy: AzStrategy::Serial,
+        };
+        base.with(section, options)
+    }
+
+    /// These settings, with what an instance group's own `update` says on top.
+    pub fn with(&self, section: Section<'_>, options: &Options) -> Result<Self, Error> {
+        let mut update = self.clone();
+        let given = |option: &Option<String>, key: &str| match option {
+            Some(value) => Ok(Some(value.clone())),
+            None => section.optional_string(key),
+        };
+        if let Some(canaries) = given(&options.canaries, "canaries")? {
+            update.canaries = Amount(canaries);
+        }
+        if let Some(max_in_flight) = given(&options.max_in_flight, "max_in_flight")? {
+            update.max_in_flight = Amount(max_in_flight);
+        }
+        if let Some(text) = section.optional_string("canary_watch_time")? {
+            update.canary_watch_time = WatchTime::parse(&text)?;
+        }
+        if let Some(text) = section.optional_string("update_watch_time")? {
+            update.update_watch_time = WatchTime::parse(&text)?;
+        }
+        if let Some(text) = section.optional_string("vm_strategy")? {
+            update.vm_strategy = vm_strategy(&text)?;
+        }
+        if let Some(serial) = section.optional_boolean("serial")? {
+            update.serial = serial;
+        }
+        if let Some(text) = section.optional_string("initial_deploy_az_update_strategy")? {
+            update.initial_deploy_az_update_strategy = match text.as_str() {
+                "parallel" => AzStrategy::Parallel,
+                "serial" => AzStrategy::Serial,
+                other => {
+                    return Err(Error::new(
+                        Kind::ValidationInvalidValue,
+                        format!(
+                            "Invalid initial_deploy_az_update_strategy '{other}', valid strategies are: 'parallel, serial'"
+                        ),
+                    ));
+                }
+            };
+        }
+        for amount in [&update.canaries, &update.max_in_flight] {
+            if !Amount::is_valid(&amount.0) {
+                return Err(Error::new(Kind::Director, "cannot be calculated"));
+            }
+        }
+        Ok(update)
+    }
+
     /// How many of `size` instances are canaries.
     pub fn canaries(&self, size: usize) -> usize {
         self.canaries.of(size).min(size)
@@ -71,8 +156,10 @@ pub struct Amount(pub String);
 impl Amount {
     /// Whether `text` is a number or a percentage.
     pub fn is_valid(text: &str) -> bool {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.strip_suffix('%').is_some_and(digits) || digits(text.strip_prefix(['-', '+']).unwrap_or(text))
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.strip_suffix('%').is_some_and(digits)
+            || digits(text.strip_prefix(['-', '+']).unwrap_or(text))
     }
 
     /// How many that is of `size`, rounded down. A negative number is none.
@@ -98,6 +185,49 @@ pub struct WatchTime {
     pub min: u64,
     /// Not after.
     pub max: u64,
+}
+
+impl WatchTime {
+    /// Reads `30000` or `1000-30000`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = || {
+            Error::new(
+                Kind::UpdateConfigInvalidWatchTime,
+                "Watch time should be an integer or a range of two integers",
+            )
+        };
+        let number = |text: &str| text.trim().parse::<u64>().map_err(|_| invalid());
+        let time = match text.split_once('-') {
+            Some((min, max)) => Self {
+                min: number(min)?,
+                max: number(max)?,
+            },
+            None => Self {
+                min: number(text)?,
+                max: number(text)?,
+            },
+        };
+        if time.min > time.max {
+            return Err(Error::new(
+                Kind::UpdateConfigInvalidWatchTime,
+                "Min watch time cannot be greater than max watch time",
+            ));
+        }
+        Ok(time)
+    }
+}
+
+fn vm_strategy(text: &str) -> Result<VmStrategy, Error> {
+    match text {
+        "create-swap-delete" => Ok(VmStrategy::CreateSwapDelete),
+        "delete-create" => Ok(VmStrategy::DeleteCreate),
+        other => Err(Error::new(
+            Kind::ValidationInvalidValue,
+            format!(
+                "Invalid vm_strategy '{other}', valid strategies are: create-swap-delete, delete-create"
+            ),
+        )),
+    }
 }
 
 impl std::fmt::Display for WatchTime {

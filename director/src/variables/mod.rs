@@ -11,6 +11,7 @@
 //! Upstream: config_server/ and an external config server; here the director is its own.
 
 pub mod definition;
+pub mod interpolate;
 pub mod values;
 
 pub use definition::Definition;

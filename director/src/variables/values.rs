@@ -56,7 +56,9 @@ impl Values {
 
     /// All values by full name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Stored)> {
-        self.values.iter().map(|(name, stored)| (name.as_str(), stored))
+        self.values
+            .iter()
+            .map(|(name, stored)| (name.as_str(), stored))
     }
 
     /// Adds or replaces a value.
@@ -69,7 +71,11 @@ impl Values {
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.values.keys().map(|name| (name, format_args!("<redacted>"))))
+            .entries(
+                self.values
+                    .keys()
+                    .map(|name| (name, format_args!("<redacted>"))),
+            )
             .finish()
     }
 }

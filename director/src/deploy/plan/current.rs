@@ -1,6 +1,6 @@
 //! A deployment as it is: plain data, loaded from the database and asked of the agents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -18,10 +18,21 @@ pub struct Current {
     pub tags: Map<String, Value>,
     /// Its instances, compilation VMs left out.
     pub instances: Vec<Instance>,
-    /// Every address in use by any deployment, this one's included (`ip_addresses.address_str`).
-    pub used_ips: BTreeSet<Block>,
+    /// Every address in use by any deployment, this one's included (`ip_addresses.address_str`), and by whom.
+    pub used_ips: BTreeMap<Block, IpOwner>,
     /// Values of the variable sets that `instances` refer to.
     pub variable_sets: BTreeMap<i64, Values>,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IpOwner {
+    /// Row id of the instance; `None` for an orphaned VM.
+    pub instance: Option<i64>,
+    /// `group/uuid` of it.
+    pub name: String,
+    /// Its deployment.
+    pub deployment: String,
 }
 
 /// An existing instance. Upstream: models/instance.rb.
