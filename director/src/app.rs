@@ -15,7 +15,7 @@ pub struct Parts {
     pub config: config::Config,
     /// The director's own id.
     pub uuid: String,
-    /// What the director remembers.
+    /// The database.
     pub db: db::Db,
     /// Enqueues and cancels tasks.
     pub tasks: tasks::Handle,
@@ -27,6 +27,8 @@ pub struct Parts {
     pub cpis: cpi::Registry,
     /// Signs agents' certificates.
     pub nats_ca: nats::ClientCa,
+    /// PEM of the CA that signed nats-server's certificate, for agents.
+    pub nats_server_ca: String,
     /// Who may use the message bus.
     pub nats_users: nats::Users,
 }
@@ -36,6 +38,22 @@ impl Director {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
+
+    /// One agent as a task sees it. `instance` is `group/id`, for messages.
+    pub fn agent(
+        &self,
+        agent_id: &bosh_protocol::AgentId,
+        instance: impl Into<String>,
+        task: &tasks::Context,
+    ) -> agents::Agent {
+        self.agents
+            .agent(agent_id, instance, Arc::new(task.clone()))
+    }
+
+    /// The CPIs by the latest cpi configs.
+    pub async fn cpis(&self) -> Result<cpi::Cpis, cpi::Error> {
+        cpi::load(&self.db, &self.cpis).await
+    }
 }
 
 impl Deref for Director {
@@ -43,5 +61,37 @@ impl Deref for Director {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+#[async_trait::async_trait]
+impl agents::Caller for tasks::Context {
+    fn debug(&self, line: &str) {
+        tasks::Context::debug(self, line);
+    }
+
+    async fn cancelled(&self) {
+        self.cancellation().cancelled().await;
+    }
+}
+
+impl bosh_cpi::Log for tasks::Context {
+    fn debug(&self, line: &str) {
+        tasks::Context::debug(self, line);
+    }
+
+    fn output(&self, text: &str) {
+        use std::io::Write;
+        if text.is_empty() {
+            return;
+        }
+        let written = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.cpi_log())
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        if let Err(error) = written {
+            tracing::warn!(task = %self.id(), %error, "write the CPI's log");
+        }
     }
 }

@@ -11,7 +11,7 @@ use bosh_cpi::{Cpi, Object};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config;
+use crate::{config, db};
 
 /// Why there is no such CPI.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum Error {
     /// A cpi config that cannot be read.
     #[error("cpi config: {0}")]
     Invalid(String),
+    /// The cpi configs could not be read.
+    #[error("read cpi configs")]
+    Database(#[from] db::Error),
 }
 
 impl Error {
@@ -36,9 +39,21 @@ impl Error {
         match self {
             Self::Duplicate(_) => 550_000,
             Self::NoConfig(_) | Self::NotFound(_) => 550_001,
-            Self::Invalid(_) => 100,
+            Self::Invalid(_) | Self::Database(_) => 100,
         }
     }
+}
+
+/// The CPIs by the latest cpi configs in the database.
+pub async fn load(db: &db::Db, registry: &Registry) -> Result<Cpis, Error> {
+    let configs = db::configs::latest_set(db, "cpi").await?;
+    let parsed = configs
+        .iter()
+        .map(|config| {
+            serde_yaml_ng::from_str(&config.content).map_err(|e| Error::Invalid(e.to_string()))
+        })
+        .collect::<Result<Vec<Value>, _>>()?;
+    registry.with_configs(&parsed)
 }
 
 /// Makes CPI clients. Cheap to clone.

@@ -15,6 +15,7 @@
 pub mod agents;
 pub mod app;
 pub mod blobs;
+pub mod child;
 pub mod config;
 pub mod cpi;
 pub mod db;

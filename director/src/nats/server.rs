@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Error, Users, users};
+use crate::child;
 
 /// How long nats-server has to listen, to reload, and to end.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,6 +74,10 @@ impl Options {
         self.directory.join("nats.pid")
     }
 
+    fn arguments(&self) -> [OsString; 2] {
+        ["-c".into(), self.config_file().into()]
+    }
+
     /// Upstream: `jobs/nats/templates/nats.cfg.erb`. Users are only in the included file, which can be replaced alone.
     fn config(&self) -> String {
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
@@ -106,22 +111,7 @@ impl Options {
 
 /// The program that would be run.
 pub fn find(executable: Option<&Path>) -> Result<PathBuf, Error> {
-    if let Some(path) = executable {
-        return if path.is_file() {
-            Ok(path.to_path_buf())
-        } else {
-            Err(Error::NoServer)
-        };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<OsString> = std::env::split_paths(&path).map(Into::into).collect();
-    // Debian installs it where only root's PATH looks.
-    folders.extend(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders
-        .into_iter()
-        .map(|folder| Path::new(&folder).join("nats-server"))
-        .find(|candidate| candidate.is_file())
-        .ok_or(Error::NoServer)
+    child::find("nats-server", executable).map_err(|_| Error::NoServer)
 }
 
 impl Server {
@@ -190,8 +180,7 @@ impl Shared {
         let options = &self.options;
         let from = log_length(&options.log_file());
         let mut child = Command::new(&self.executable)
-            .arg("-c")
-            .arg(options.config_file())
+            .args(options.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -310,31 +299,9 @@ async fn end(shared: &Shared, child: &mut Child) {
     }
 }
 
-/// Ends a nats-server that a director left behind when it was killed: the one of our process id file, if it still is one.
+/// Ends a nats-server that a director left behind when it was killed.
 pub async fn end_left_over(options: &Options) {
-    let Ok(text) = std::fs::read_to_string(options.pid_file()) else {
-        return;
-    };
-    let Ok(pid) = text.trim().parse::<i32>() else {
-        return;
-    };
-    let is_ours = || {
-        let config = options.config_file().display().to_string();
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-            String::from_utf8_lossy(&line)
-                .split('\0')
-                .any(|word| word == config)
-        })
-    };
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    let mut signal = Signal::SIGTERM;
-    while is_ours() {
-        if Instant::now() >= deadline {
-            signal = Signal::SIGKILL;
-        }
-        let _gone = kill(Pid::from_raw(pid), signal);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    child::end_left_over(&options.pid_file(), &options.arguments()).await;
 }
 
 fn reachable(listen: SocketAddr) -> SocketAddr {
