@@ -10,6 +10,13 @@ macro_rules! codes {
         }
 
         impl Code {
+            const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The first error with that number.
+            pub fn from_number(number: u32) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.number() == number)
+            }
+
             /// The number in `{"code": ...}`. A few numbers stand for two errors.
             pub const fn number(self) -> u32 {
                 match self { $(Self::$name => $number,)* }

@@ -1,0 +1,43 @@
+//! `GET /info`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who the director is and what it can do. Needs no authentication.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// Its name.
+    pub name: String,
+    /// Its id, which never changes.
+    pub uuid: String,
+    /// `VERSION (REVISION)`.
+    pub version: String,
+    /// Who asks, if authenticated.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The default CPI's type.
+    #[serde(default)]
+    pub cpi: Option<String>,
+    /// The operating system of the director's own stemcell.
+    #[serde(default)]
+    pub stemcell_os: Option<String>,
+    /// The version of the director's own stemcell.
+    #[serde(default)]
+    pub stemcell_version: Option<String>,
+    /// How to authenticate.
+    pub user_authentication: UserAuthentication,
+    /// What is switched on, by name.
+    #[serde(default)]
+    pub features: serde_json::Map<String, Value>,
+}
+
+/// How to authenticate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserAuthentication {
+    /// `basic` or `uaa`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For `uaa`: `url`.
+    #[serde(default)]
+    pub options: serde_json::Map<String, Value>,
+}
