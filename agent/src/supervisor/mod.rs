@@ -1,0 +1,20 @@
+//! The job supervisor: starts, watches and restarts the processes of the jobs of a VM, in place of monit.
+//!
+//! - `handle.rs`: [`Options`], [`Handle`], [`MonitAlert`], [`Error`]: what the rest of the agent sees;
+//! - `actor.rs`: [`Service`], the task that does what the state machine says;
+//! - `service/`: the state machine, pure, and the policies in its documentation;
+//! - `monitrc/`: monit's control files;
+//! - `process/`: starting, watching, killing and burying processes;
+//! - `state.rs`: what survives a restart of the agent.
+
+mod actor;
+mod handle;
+mod monitrc;
+mod process;
+mod service;
+mod state;
+
+pub use actor::Service;
+pub use handle::{Error, Handle, MonitAlert, Options, STOP_DEADLINE, VCAP_GROUP};
+pub use process::{Guard, protect, reap_orphans};
+pub use service::{Action, Monitoring, Snapshot, Vitals};

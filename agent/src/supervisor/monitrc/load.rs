@@ -1,0 +1,280 @@
+//! Patterns and `include` to files, files to one configuration, and what can only be checked once all are read.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+
+use super::Error;
+use super::model::{Account, Config, Effect, Program, Service};
+use super::parse::{Statement, statements};
+
+/// How deep files may include each other.
+const DEEPEST: usize = 16;
+
+/// A configuration, and what is wrong with it. With errors, `config` holds what could still be made out of the rest.
+#[derive(Debug, Default)]
+pub struct LoadResult {
+    /// What was understood.
+    pub config: Config,
+    /// All problems, in the order of the files.
+    pub errors: Vec<Error>,
+}
+
+/// Reads the files that match the patterns, in order. A pattern without matches is no error, a missing plain path is.
+pub fn load(patterns: &[PathBuf]) -> LoadResult {
+    let mut result = LoadResult::default();
+    let mut names = HashMap::new();
+    for pattern in patterns {
+        for file in expand(pattern) {
+            read(&file, 0, &mut result, &mut names);
+        }
+    }
+    check_dependencies(&mut result);
+    check_accounts(&mut result);
+    result
+}
+
+fn read(file: &Path, depth: usize, result: &mut LoadResult, names: &mut HashMap<String, String>) {
+    let text = match std::fs::read(file) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(source) => {
+            return result.errors.push(Error::Read {
+                file: file.to_owned(),
+                source,
+            });
+        }
+    };
+    let statements = match statements(file, &text) {
+        Ok(statements) => statements,
+        Err(error) => return result.errors.push(error),
+    };
+    for statement in statements {
+        match statement {
+            Statement::Set(apply) => apply(&mut result.config.settings),
+            Statement::Include { pattern, line } => {
+                if depth == DEEPEST {
+                    let problem = format!("includes are nested deeper than {DEEPEST}");
+                    result.errors.push(Error::Invalid {
+                        file: file.to_owned(),
+                        line,
+                        problem,
+                    });
+                    continue;
+                }
+                for included in expand(Path::new(&pattern)) {
+                    read(&included, depth + 1, result, names);
+                }
+            }
+            Statement::Check(service) => {
+                let place = format!(
+                    "{}:{}",
+                    service.location.file.display(),
+                    service.location.line
+                );
+                if let Some(other) = names.insert(service.name.to_ascii_lowercase(), place) {
+                    let problem = format!(
+                        "the service '{}' is already defined at {other}",
+                        service.name
+                    );
+                    result.errors.push(invalid(&service, problem));
+                } else {
+                    result.config.services.push(*service);
+                }
+            }
+        }
+    }
+}
+
+fn invalid(service: &Service, problem: String) -> Error {
+    Error::Invalid {
+        file: service.location.file.clone(),
+        line: service.location.line,
+        problem,
+    }
+}
+
+/// Dependencies must exist and must not go in circles; the services of which that is not true are left out.
+fn check_dependencies(result: &mut LoadResult) {
+    loop {
+        let known: HashSet<String> = result
+            .config
+            .services
+            .iter()
+            .map(|service| service.name.to_ascii_lowercase())
+            .collect();
+        let broken = result.config.services.iter().position(|service| {
+            service
+                .depends
+                .iter()
+                .any(|name| !known.contains(&name.to_ascii_lowercase()))
+        });
+        let Some(broken) = broken else { break };
+        let service = result.config.services.remove(broken);
+        let missing: Vec<&str> = service
+            .depends
+            .iter()
+            .filter(|name| !known.contains(&name.to_ascii_lowercase()))
+            .map(String::as_str)
+            .collect();
+        result.errors.push(invalid(
+            &service,
+            format!(
+                "the service '{}' depends on '{}', which is not defined",
+                service.name,
+                missing.join("', '")
+            ),
+        ));
+    }
+    // What remains when services without open dependencies are taken away again and again are the circles.
+    let mut done: HashSet<String> = HashSet::new();
+    loop {
+        let before = done.len();
+        for service in &result.config.services {
+            if service
+                .depends
+                .iter()
+                .all(|name| done.contains(&name.to_ascii_lowercase()))
+            {
+                done.insert(service.name.to_ascii_lowercase());
+            }
+        }
+        if done.len() == before {
+            break;
+        }
+    }
+    let (good, circular) = std::mem::take(&mut result.config.services)
+        .into_iter()
+        .partition(|s| done.contains(&s.name.to_ascii_lowercase()));
+    result.config.services = good;
+    let circular: Vec<Service> = circular;
+    if let Some(first) = circular.first() {
+        let names: Vec<&str> = circular
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        result.errors.push(invalid(
+            first,
+            format!("the dependencies of '{}' go in circles", names.join("', '")),
+        ));
+    }
+}
+
+fn check_accounts(result: &mut LoadResult) {
+    let mut errors = Vec::new();
+    for service in &result.config.services {
+        for program in programs(service) {
+            if let Some(Account::Name(name)) = &program.uid
+                && !matches!(User::from_name(name), Ok(Some(_)))
+            {
+                errors.push(invalid(service, format!("there is no user '{name}'")));
+            }
+            if let Some(Account::Name(name)) = &program.gid
+                && !matches!(Group::from_name(name), Ok(Some(_)))
+            {
+                errors.push(invalid(service, format!("there is no group '{name}'")));
+            }
+        }
+    }
+    result.errors.extend(errors);
+}
+
+fn programs(service: &Service) -> impl Iterator<Item = &Program> {
+    let effects = service.checks.iter().flat_map(|check| {
+        [
+            &check.reaction.failed.effect,
+            &check.reaction.recovered.effect,
+        ]
+    });
+    let more = [
+        &service.missing.failed.effect,
+        &service.missing.recovered.effect,
+        &service.pid_changed.effect,
+    ];
+    let limits = service.restart_limits.iter().map(|limit| &limit.effect);
+    let execs = effects
+        .chain(more)
+        .chain(limits)
+        .filter_map(|effect| match effect {
+            Effect::Exec(program) => Some(program),
+            _ => None,
+        });
+    [&service.start, &service.stop]
+        .into_iter()
+        .flatten()
+        .chain(execs)
+}
+
+/// The files a pattern stands for, sorted; directories are left out. `*` does not match a leading dot.
+pub fn expand(pattern: &Path) -> Vec<PathBuf> {
+    let text = pattern.to_string_lossy();
+    if !text.contains(['*', '?', '[']) {
+        return vec![pattern.to_owned()];
+    }
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let part_text = part.as_os_str().to_string_lossy().into_owned();
+        let mut next = Vec::new();
+        for base in found {
+            if !part_text.contains(['*', '?', '[']) {
+                next.push(base.join(part.as_os_str()));
+                continue;
+            }
+            let directory = if base.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                &base
+            };
+            let Ok(entries) = std::fs::read_dir(directory) else {
+                continue;
+            };
+            let glob: Vec<char> = part_text.chars().collect();
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let text: Vec<char> = name.to_string_lossy().chars().collect();
+                if (text.first() != Some(&'.') || glob.first() == Some(&'.'))
+                    && matches(&glob, &text)
+                {
+                    next.push(base.join(name));
+                }
+            }
+        }
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    found
+}
+
+fn matches(glob: &[char], text: &[char]) -> bool {
+    match glob.split_first() {
+        None => text.is_empty(),
+        Some((&'*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+        Some((&'?', rest)) => !text.is_empty() && matches(rest, &text[1..]),
+        Some((&'[', rest)) => {
+            let Some(end) = rest.iter().skip(1).position(|c| *c == ']').map(|at| at + 1) else {
+                return text.first() == Some(&'[') && matches(rest, &text[1..]);
+            };
+            let Some((&c, text)) = text.split_first() else {
+                return false;
+            };
+            let (set, negated) = match rest[..end].split_first() {
+                Some((&('!' | '^'), set)) => (set, true),
+                _ => (&rest[..end], false),
+            };
+            let mut hit = false;
+            let mut at = 0;
+            while at < set.len() {
+                if at + 2 < set.len() && set[at + 1] == '-' {
+                    hit |= (set[at]..=set[at + 2]).contains(&c);
+                    at += 3;
+                } else {
+                    hit |= set[at] == c;
+                    at += 1;
+                }
+            }
+            hit != negated && matches(&rest[end + 1..], text)
+        }
+        Some((c, rest)) => text.first() == Some(c) && matches(rest, &text[1..]),
+    }
+}

@@ -1,0 +1,920 @@
+//! Tokens into statements: `set`, `check` and what stands in a `check`. The `if` tests are in `tests.rs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Error;
+use super::lex::{Spanned, Token, tokens};
+use super::model::{
+    Account, Effect, Find, Httpd, HttpdAllow, Kind, Location, Mode, PROGRAM_TIMEOUT, Program, Rate,
+    Reaction, Service, Settings, Step,
+};
+
+/// What one file says, in order.
+pub(super) enum Statement {
+    Set(Box<dyn FnOnce(&mut Settings) + Send>),
+    Check(Box<Service>),
+    Include { pattern: String, line: usize },
+}
+
+/// Words that cannot be a bare string.
+const RESERVED: &[&str] = &[
+    "if",
+    "or",
+    "then",
+    "failed",
+    "ssl",
+    "enable",
+    "disable",
+    "set",
+    "daemon",
+    "delay",
+    "logfile",
+    "syslog",
+    "facility",
+    "httpd",
+    "address",
+    "clientpemfile",
+    "allowselfcertification",
+    "certmd5",
+    "pemfile",
+    "init",
+    "allow",
+    "read-only",
+    "readonly",
+    "pidfile",
+    "idfile",
+    "statefile",
+    "path",
+    "start",
+    "stop",
+    "port",
+    "portnumber",
+    "unix",
+    "unixsocket",
+    "type",
+    "proto",
+    "protocol",
+    "tcp",
+    "tcpssl",
+    "udp",
+    "alert",
+    "noalert",
+    "mail-format",
+    "resource",
+    "restart",
+    "restarts",
+    "cycle",
+    "cycles",
+    "timeout",
+    "checksum",
+    "mailserver",
+    "every",
+    "host",
+    "hostheader",
+    "system",
+    "default",
+    "http",
+    "apache-status",
+    "ftp",
+    "smtp",
+    "postfix-policy",
+    "pop",
+    "imap",
+    "clamav",
+    "dns",
+    "mysql",
+    "nntp",
+    "ntp3",
+    "ssh",
+    "dwp",
+    "ldap2",
+    "ldap3",
+    "rdate",
+    "lmtp",
+    "rsync",
+    "tns",
+    "pgsql",
+    "sip",
+    "gps",
+    "radius",
+    "memcache",
+    "target",
+    "maxforward",
+    "mode",
+    "active",
+    "passive",
+    "manual",
+    "uid",
+    "gid",
+    "request",
+    "secret",
+    "loglimit",
+    "closelimit",
+    "dnslimit",
+    "keepalivelimit",
+    "replylimit",
+    "requestlimit",
+    "startlimit",
+    "waitlimit",
+    "gracefullimit",
+    "cleanuplimit",
+    "mem",
+    "memory",
+    "swap",
+    "totalmem",
+    "totalmemory",
+    "cpu",
+    "totalcpu",
+    "children",
+    "timestamp",
+    "changed",
+    "second",
+    "seconds",
+    "minute",
+    "minutes",
+    "hour",
+    "hours",
+    "day",
+    "days",
+    "sslv2",
+    "sslv3",
+    "tlsv1",
+    "sslauto",
+    "inode",
+    "inodes",
+    "space",
+    "perm",
+    "permission",
+    "exec",
+    "execute",
+    "size",
+    "basedir",
+    "slot",
+    "slots",
+    "eventqueue",
+    "match",
+    "matching",
+    "not",
+    "ignore",
+    "connection",
+    "unmonitor",
+    "action",
+    "icmp",
+    "echo",
+    "send",
+    "expect",
+    "expectbuffer",
+    "cleartext",
+    "md5",
+    "sha1",
+    "crypt",
+    "signature",
+    "nonexist",
+    "exist",
+    "invalid",
+    "data",
+    "recovered",
+    "passed",
+    "succeeded",
+    "else",
+    "mmonit",
+    "url",
+    "content",
+    "pid",
+    "ppid",
+    "count",
+    "reminder",
+    "instance",
+    "hostname",
+    "username",
+    "password",
+    "credentials",
+    "register",
+    "fsflag",
+    "fsflags",
+    "fips",
+    "byte",
+    "b",
+    "kilobyte",
+    "kb",
+    "megabyte",
+    "mb",
+    "gigabyte",
+    "gb",
+];
+
+/// The parser of one file.
+pub(super) struct Parser<'a> {
+    pub(super) file: &'a Path,
+    tokens: Vec<Spanned>,
+    at: usize,
+}
+
+/// The statements of a file.
+pub(super) fn statements(file: &Path, text: &str) -> Result<Vec<Statement>, Error> {
+    let mut parser = Parser {
+        file,
+        tokens: tokens(file, text)?,
+        at: 0,
+    };
+    let mut statements = Vec::new();
+    loop {
+        let line = parser.line();
+        match parser.peek().clone() {
+            Token::End => return Ok(statements),
+            Token::Include(pattern) => {
+                parser.advance();
+                statements.push(Statement::Include { pattern, line });
+            }
+            Token::Check(kind, name) => {
+                parser.advance();
+                statements.push(Statement::Check(Box::new(
+                    parser.service(kind, name, line)?,
+                )));
+            }
+            _ if parser.accept("set") => statements.push(Statement::Set(parser.set()?)),
+            _ => return Err(parser.expected("'check', 'set' or 'include'")),
+        }
+    }
+}
+
+impl Parser<'_> {
+    pub(super) fn peek(&self) -> &Token {
+        &self.tokens[self.at].token
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.tokens[self.at].line
+    }
+
+    pub(super) fn advance(&mut self) {
+        if self.at + 1 < self.tokens.len() {
+            self.at += 1;
+        }
+    }
+
+    pub(super) fn expected(&self, what: &str) -> Error {
+        Error::Syntax {
+            file: self.file.to_owned(),
+            line: self.line(),
+            expected: what.to_owned(),
+            found: self.peek().to_string(),
+        }
+    }
+
+    pub(super) fn invalid(&self, line: usize, problem: impl Into<String>) -> Error {
+        Error::Invalid {
+            file: self.file.to_owned(),
+            line,
+            problem: problem.into(),
+        }
+    }
+
+    /// Whether the next token is this keyword.
+    pub(super) fn is(&self, keyword: &str) -> bool {
+        matches!(self.peek(), Token::Word(word) if word.eq_ignore_ascii_case(keyword))
+    }
+
+    pub(super) fn is_any(&self, keywords: &[&str]) -> bool {
+        keywords.iter().any(|keyword| self.is(keyword))
+    }
+
+    /// Takes the keyword if it is next.
+    pub(super) fn accept(&mut self, keyword: &str) -> bool {
+        let found = self.is(keyword);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    pub(super) fn accept_any(&mut self, keywords: &[&str]) -> bool {
+        keywords.iter().any(|keyword| self.accept(keyword))
+    }
+
+    pub(super) fn accept_token(&mut self, token: &Token) -> bool {
+        let found = self.peek() == token;
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    pub(super) fn require(&mut self, keyword: &str) -> Result<(), Error> {
+        if self.accept(keyword) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("'{keyword}'")))
+        }
+    }
+
+    pub(super) fn sign(&mut self, sign: char) -> Result<(), Error> {
+        if self.accept_token(&Token::Sign(sign)) {
+            Ok(())
+        } else {
+            Err(self.expected(&format!("'{sign}'")))
+        }
+    }
+
+    pub(super) fn number(&mut self, what: &str) -> Result<u64, Error> {
+        match *self.peek() {
+            Token::Number(number) => {
+                self.advance();
+                Ok(number)
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    pub(super) fn small_number(&mut self, what: &str) -> Result<u32, Error> {
+        let line = self.line();
+        let number = self.number(what)?;
+        u32::try_from(number)
+            .map_err(|_| self.invalid(line, format!("{number} is too large for {what}")))
+    }
+
+    pub(super) fn value(&mut self, what: &str) -> Result<f64, Error> {
+        match *self.peek() {
+            Token::Number(number) => {
+                self.advance();
+                Ok(number as f64)
+            }
+            Token::Real(number) => {
+                self.advance();
+                Ok(number)
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    /// A quoted string or a bare word that is not a keyword.
+    pub(super) fn is_string(&self) -> bool {
+        match self.peek() {
+            Token::Text(_) => true,
+            Token::Word(word) => !RESERVED
+                .iter()
+                .any(|reserved| reserved.eq_ignore_ascii_case(word)),
+            _ => false,
+        }
+    }
+
+    pub(super) fn string(&mut self, what: &str) -> Result<String, Error> {
+        match self.peek().clone() {
+            Token::Text(text) | Token::Word(text) if self.is_string() => {
+                self.advance();
+                Ok(text)
+            }
+            Token::Word(word) => Err(Error::Syntax {
+                file: self.file.to_owned(),
+                line: self.line(),
+                expected: what.to_owned(),
+                found: format!("the keyword '{word}' (put it in quotes if it is meant as a name)"),
+            }),
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    pub(super) fn path(&mut self, what: &str) -> Result<PathBuf, Error> {
+        match self.peek() {
+            Token::Path(path) => {
+                let path = PathBuf::from(path);
+                self.advance();
+                Ok(path)
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    fn service(&mut self, kind: &'static str, name: String, line: usize) -> Result<Service, Error> {
+        let kind = match kind {
+            "process" => {
+                if self.accept_any(&["match", "matching"]) {
+                    let pattern = match self.peek().clone() {
+                        Token::Path(path) => {
+                            self.advance();
+                            path
+                        }
+                        _ => self.string("a regular expression")?,
+                    };
+                    Kind::Process(Find::Matching(pattern))
+                } else if self.accept_any(&["pidfile", "path"]) {
+                    Kind::Process(Find::PidFile(self.path("the absolute path of a pidfile")?))
+                } else {
+                    return Err(self.expected("'pidfile' or 'matching'"));
+                }
+            }
+            "host" => {
+                self.require("address")?;
+                Kind::Host(self.string("a host name or address")?)
+            }
+            "system" => Kind::System,
+            _ => {
+                self.require("path")?;
+                let path = self.path("an absolute path")?;
+                match kind {
+                    "file" => Kind::File(path),
+                    "directory" => Kind::Directory(path),
+                    "fifo" => Kind::Fifo(path),
+                    _ => Kind::Filesystem(path),
+                }
+            }
+        };
+        let mut service = Service {
+            name,
+            location: Location {
+                file: self.file.to_owned(),
+                line,
+            },
+            kind,
+            start: None,
+            stop: None,
+            mode: Mode::Active,
+            groups: Vec::new(),
+            depends: Vec::new(),
+            every: 1,
+            missing: Reaction {
+                failed: Step {
+                    rate: Rate::ONCE,
+                    effect: Effect::Restart,
+                },
+                recovered: Step::ALERT,
+            },
+            pid_changed: Step::ALERT,
+            ppid_changed: Step::ALERT,
+            checks: Vec::new(),
+            restart_limits: Vec::new(),
+        };
+        while self.option(&mut service)? {}
+        if matches!(service.kind, Kind::Host(_)) && service.checks.is_empty() {
+            return Err(self.invalid(
+                line,
+                format!(
+                    "check host '{}' needs a port, url or icmp test",
+                    service.name
+                ),
+            ));
+        }
+        Ok(service)
+    }
+
+    /// One option of a service; false if what follows is another statement.
+    fn option(&mut self, service: &mut Service) -> Result<bool, Error> {
+        match self.peek().clone() {
+            Token::Group(name) => {
+                self.advance();
+                if !service.groups.contains(&name) {
+                    service.groups.push(name);
+                }
+            }
+            Token::Depends(names) => {
+                self.advance();
+                service.depends.extend(names);
+            }
+            Token::Word(word) => match word.to_ascii_lowercase().as_str() {
+                "start" => self.program_option(&mut service.start)?,
+                "stop" => self.program_option(&mut service.stop)?,
+                "mode" => {
+                    self.advance();
+                    service.mode = if self.accept("active") {
+                        Mode::Active
+                    } else if self.accept("passive") {
+                        Mode::Passive
+                    } else if self.accept("manual") {
+                        Mode::Manual
+                    } else {
+                        return Err(self.expected("'active', 'passive' or 'manual'"));
+                    };
+                }
+                "every" => {
+                    self.advance();
+                    let line = self.line();
+                    service.every = self.small_number("a number of cycles")?;
+                    if service.every == 0 {
+                        return Err(self.invalid(line, "'every' needs at least 1 cycle"));
+                    }
+                    self.cycle()?;
+                }
+                "alert" | "noalert" => {
+                    self.advance();
+                    self.mail_alert(word.eq_ignore_ascii_case("noalert"))?;
+                }
+                "if" => {
+                    self.advance();
+                    self.test(service)?;
+                }
+                "ignore" => {
+                    self.advance();
+                    self.ignore_match(service)?;
+                }
+                "set" => return Ok(false),
+                _ => {
+                    return Err(self.expected(
+                        "'start', 'stop', 'if', 'group', 'depends on', 'mode', 'every', 'alert' or the next statement",
+                    ));
+                }
+            },
+            Token::End | Token::Check(..) | Token::Include(_) => return Ok(false),
+            _ => return Err(self.expected("an option of the service or the next statement")),
+        }
+        Ok(true)
+    }
+
+    pub(super) fn cycle(&mut self) -> Result<(), Error> {
+        if self.accept_any(&["cycle", "cycles"]) {
+            Ok(())
+        } else {
+            Err(self.expected("'cycles'"))
+        }
+    }
+
+    fn program_option(&mut self, slot: &mut Option<Program>) -> Result<(), Error> {
+        let word = match self.peek() {
+            Token::Word(word) => word.to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        let line = self.line();
+        self.advance();
+        let program = self.program()?;
+        if slot.is_some() {
+            return Err(self.invalid(line, format!("the {word} program is given twice")));
+        }
+        *slot = Some(program);
+        Ok(())
+    }
+
+    /// A program with its account and timeout.
+    pub(super) fn program(&mut self) -> Result<Program, Error> {
+        let line = self.line();
+        let argv = match self.peek().clone() {
+            Token::Argv(argv) => {
+                self.advance();
+                argv
+            }
+            _ => {
+                let mut argv = Vec::new();
+                loop {
+                    match self.peek().clone() {
+                        Token::Path(text) => argv.push(text),
+                        Token::Text(text) | Token::Word(text) if self.is_string() => {
+                            argv.push(text)
+                        }
+                        _ => break,
+                    }
+                    self.advance();
+                }
+                argv
+            }
+        };
+        match argv.first() {
+            None => return Err(self.expected("a program and its arguments in double quotes")),
+            Some(program) if !program.starts_with('/') => {
+                return Err(self.invalid(
+                    line,
+                    format!("the program '{program}' is not an absolute path"),
+                ));
+            }
+            Some(_) => {}
+        }
+        let mut program = Program {
+            argv,
+            uid: None,
+            gid: None,
+            timeout: PROGRAM_TIMEOUT,
+        };
+        loop {
+            if self.accept("uid") {
+                program.uid = Some(self.account("a user")?);
+            } else if self.accept("gid") {
+                program.gid = Some(self.account("a group")?);
+            } else {
+                break;
+            }
+        }
+        if let Some(timeout) = self.timeout()? {
+            program.timeout = timeout;
+        }
+        Ok(program)
+    }
+
+    pub(super) fn account(&mut self, what: &str) -> Result<Account, Error> {
+        if matches!(self.peek(), Token::Number(_)) {
+            return Ok(Account::Id(self.small_number(what)?));
+        }
+        Ok(Account::Name(
+            self.string(&format!("{what} (name or number)"))?,
+        ))
+    }
+
+    /// `[with] timeout N seconds`.
+    pub(super) fn timeout(&mut self) -> Result<Option<Duration>, Error> {
+        if !self.accept("timeout") {
+            return Ok(None);
+        }
+        let seconds = self.number("a number of seconds")?;
+        if !self.accept_any(&["second", "seconds"]) {
+            return Err(self.expected("'seconds'"));
+        }
+        Ok(Some(Duration::from_secs(seconds)))
+    }
+
+    /// `alert ADDRESS [not] {events} mail-format {...} reminder N`: syntax only, alerts go to the agent.
+    fn mail_alert(&mut self, none: bool) -> Result<(), Error> {
+        if !matches!(self.peek(), Token::Mail(_)) {
+            return Err(self.expected("a mail address"));
+        }
+        self.advance();
+        if none {
+            return Ok(());
+        }
+        let not = self.accept("not");
+        if not || self.peek() == &Token::Sign('{') {
+            const EVENTS: &[&str] = &[
+                "action",
+                "checksum",
+                "connection",
+                "content",
+                "data",
+                "exec",
+                "execute",
+                "fsflag",
+                "fsflags",
+                "gid",
+                "icmp",
+                "instance",
+                "invalid",
+                "nonexist",
+                "perm",
+                "permission",
+                "pid",
+                "ppid",
+                "resource",
+                "size",
+                "timeout",
+                "timestamp",
+                "uid",
+            ];
+            self.sign('{')?;
+            if !self.is_any(EVENTS) {
+                return Err(self.expected("the name of an event"));
+            }
+            while self.accept_any(EVENTS) {}
+            self.sign('}')?;
+        }
+        if self.accept("mail-format") {
+            self.mail_format()?;
+        }
+        if self.accept("reminder") {
+            self.number("a number of cycles")?;
+            self.accept_any(&["cycle", "cycles"]);
+        }
+        Ok(())
+    }
+
+    fn mail_format(&mut self) -> Result<(), Error> {
+        self.sign('{')?;
+        while self.accept_token(&Token::MailOption) {}
+        self.sign('}')
+    }
+
+    fn set(&mut self) -> Result<Box<dyn FnOnce(&mut Settings) + Send>, Error> {
+        let Token::Word(word) = self.peek().clone() else {
+            return Err(self.expected("the name of a setting"));
+        };
+        let line = self.line();
+        self.advance();
+        match word.to_ascii_lowercase().as_str() {
+            "daemon" => {
+                let cycle = Duration::from_secs(self.number("a number of seconds")?);
+                if cycle.is_zero() {
+                    return Err(self.invalid(line, "a cycle needs at least 1 second"));
+                }
+                let mut delay = None;
+                if self.accept("start") {
+                    self.require("delay")?;
+                    delay = Some(Duration::from_secs(self.number("a number of seconds")?));
+                }
+                Ok(Box::new(move |settings| {
+                    settings.cycle = Some(cycle);
+                    settings.start_delay = delay;
+                }))
+            }
+            "logfile" => {
+                if self.accept("syslog") {
+                    if self.accept("facility") {
+                        self.string("the name of a syslog facility")?;
+                    }
+                    return nothing();
+                }
+                let path = self.path("a path or 'syslog'")?;
+                Ok(Box::new(move |settings| settings.log_file = Some(path)))
+            }
+            "pidfile" => {
+                let path = self.path("a path")?;
+                Ok(Box::new(move |settings| settings.pid_file = Some(path)))
+            }
+            "idfile" => {
+                let path = self.path("a path")?;
+                Ok(Box::new(move |settings| settings.id_file = Some(path)))
+            }
+            "statefile" => {
+                let path = self.path("a path")?;
+                Ok(Box::new(move |settings| settings.state_file = Some(path)))
+            }
+            "expectbuffer" => {
+                let number = self.number("a number of bytes")?;
+                let bytes = number.saturating_mul(self.unit());
+                Ok(Box::new(move |settings| {
+                    settings.expect_buffer = Some(bytes)
+                }))
+            }
+            "init" | "fips" => nothing(),
+            "alert" => {
+                self.mail_alert(false)?;
+                nothing()
+            }
+            "mail-format" => {
+                self.mail_format()?;
+                nothing()
+            }
+            "eventqueue" => {
+                let mut some = false;
+                if self.accept("basedir") {
+                    self.path("a directory")?;
+                    some = true;
+                }
+                if self.accept_any(&["slot", "slots"]) {
+                    self.number("a number of events")?;
+                    some = true;
+                }
+                if some {
+                    nothing()
+                } else {
+                    Err(self.expected("'basedir' or 'slots'"))
+                }
+            }
+            "mailserver" => {
+                self.mail_servers()?;
+                nothing()
+            }
+            "mmonit" => {
+                self.mmonit()?;
+                nothing()
+            }
+            "httpd" => {
+                let httpd = self.httpd()?;
+                Ok(Box::new(move |settings| settings.httpd = Some(httpd)))
+            }
+            _ => Err(self.invalid(line, format!("there is no setting '{word}'"))),
+        }
+    }
+
+    fn tls_options(&mut self) -> Result<(), Error> {
+        self.accept_any(&["sslv2", "sslv3", "tlsv1", "sslauto"]);
+        if self.accept("certmd5") {
+            self.string("an MD5 sum")?;
+        }
+        Ok(())
+    }
+
+    fn mail_servers(&mut self) -> Result<(), Error> {
+        self.string("the host of a mail server")?;
+        loop {
+            if self.accept("port") {
+                self.number("a port")?;
+            }
+            if self.accept("username") {
+                match self.peek() {
+                    Token::Mail(_) => self.advance(),
+                    _ => drop(self.string("a user name")?),
+                }
+            }
+            if self.accept("password") {
+                self.string("a password")?;
+            }
+            self.tls_options()?;
+            if !self.is_string() {
+                break;
+            }
+            self.advance();
+        }
+        self.timeout()?;
+        if self.accept("hostname") {
+            self.string("a host name")?;
+        }
+        Ok(())
+    }
+
+    fn mmonit(&mut self) -> Result<(), Error> {
+        loop {
+            if !matches!(self.peek(), Token::Url(_)) {
+                return Err(self.expected("a URL"));
+            }
+            self.advance();
+            self.timeout()?;
+            self.tls_options()?;
+            if self.accept("register") {
+                self.require("credentials")?;
+            }
+            if !matches!(self.peek(), Token::Url(_)) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn httpd(&mut self) -> Result<Httpd, Error> {
+        if !self.accept_any(&["port", "portnumber"]) {
+            return Err(self.expected("'port'"));
+        }
+        let line = self.line();
+        let port = self.number("a port")?;
+        let port =
+            u16::try_from(port).map_err(|_| self.invalid(line, format!("{port} is not a port")))?;
+        let mut httpd = Httpd {
+            port,
+            address: None,
+            allow: Vec::new(),
+        };
+        loop {
+            if self.accept("address") {
+                httpd.address = Some(self.string("an address")?);
+            } else if self.accept("allow") {
+                httpd.allow.push(self.allow()?);
+            } else if self.accept("signature") || self.accept("ssl") {
+                self.accept_any(&["enable", "disable"]);
+            } else if self.accept_any(&["enable", "disable"]) {
+                if !self.accept_any(&["ssl", "signature"]) {
+                    return Err(self.expected("'ssl' or 'signature'"));
+                }
+            } else if self.accept_any(&["pemfile", "clientpemfile"]) {
+                self.path("a path")?;
+            } else if !self.accept("allowselfcertification") {
+                return Ok(httpd);
+            }
+        }
+    }
+
+    fn allow(&mut self) -> Result<HttpdAllow, Error> {
+        let hashed = self.is_any(&["md5", "crypt"]);
+        if self.accept_any(&["cleartext", "md5", "crypt"]) || matches!(self.peek(), Token::Path(_))
+        {
+            let path = self.path("the path of a password file")?;
+            let mut users = Vec::new();
+            while self.is_string() {
+                users.push(self.string("a user")?);
+            }
+            return Ok(if hashed {
+                HttpdAllow::Hashed(path, users)
+            } else {
+                HttpdAllow::ClearText(path, users)
+            });
+        }
+        if self.accept_token(&Token::Sign('@')) {
+            let group = self.string("a group")?;
+            self.accept_any(&["read-only", "readonly"]);
+            return Ok(HttpdAllow::Pam(group));
+        }
+        let first = match self.peek().clone() {
+            Token::Real(number) => {
+                self.advance();
+                number.to_string()
+            }
+            _ => self.string("user:password, a host, a network or the path of a password file")?,
+        };
+        if !self.accept_token(&Token::Sign(':')) {
+            return Ok(HttpdAllow::Host(first));
+        }
+        let password = match self.peek().clone() {
+            Token::Number(number) => {
+                self.advance();
+                number.to_string()
+            }
+            _ => self.string("a password")?,
+        };
+        let read_only = self.accept_any(&["read-only", "readonly"]);
+        Ok(HttpdAllow::User {
+            name: first,
+            password,
+            read_only,
+        })
+    }
+
+    /// A unit of size, in bytes.
+    pub(super) fn unit(&mut self) -> u64 {
+        if self.accept_any(&["kilobyte", "kb"]) {
+            1 << 10
+        } else if self.accept_any(&["megabyte", "mb"]) {
+            1 << 20
+        } else if self.accept_any(&["gigabyte", "gb"]) {
+            1 << 30
+        } else {
+            self.accept_any(&["byte", "b"]);
+            1
+        }
+    }
+}
+
+#[expect(clippy::type_complexity, reason = "the same type as its caller's")]
+fn nothing() -> Result<Box<dyn FnOnce(&mut Settings) + Send>, Error> {
+    Ok(Box::new(|_| {}))
+}

@@ -1,0 +1,18 @@
+//! Processes: how they are started, watched, counted, killed and buried. The one place in the agent that does so as PID 1.
+//!
+//! - `pidfd.rs`: to know at once that a process ended, whoever its parent is;
+//! - `spawn.rs`: programs in a session of their own, as monit starts them;
+//! - `table.rs`: /proc, and what processes use;
+//! - `reap.rs`: orphans, when the agent is PID 1.
+
+mod pidfd;
+mod reap;
+mod spawn;
+mod table;
+
+pub use reap::{Guard, protect, reap_orphans};
+
+pub(super) use pidfd::{Watch, is_alive};
+pub(super) use reap::bury;
+pub(super) use spawn::{Running, spawn};
+pub(super) use table::{Meter, Table, ticks_now};
