@@ -48,6 +48,15 @@ impl Blob {
         Self::new(id, size, Box::pin(chunks))
     }
 
+    /// The blob that this file is.
+    pub async fn from_file(id: &str, file: tokio::fs::File) -> Result<Self, Error> {
+        let meta = file
+            .metadata()
+            .await
+            .map_err(|e| Error::io("getting", id, e))?;
+        Ok(Self::from_reader(id, Some(meta.len()), file))
+    }
+
     /// Its id, or `signed URL`: for messages.
     pub fn id(&self) -> &str {
         &self.id

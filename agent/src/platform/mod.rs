@@ -17,14 +17,16 @@ pub mod command;
 mod dirs;
 pub mod dummy;
 mod error;
-mod files;
+pub(crate) mod files;
 //LINUX
 //LOGS
 mod options;
+mod owner;
 
 pub use dirs::Dirs;
 pub use error::Error;
 pub use options::Options;
+pub use owner::{Owner, User, group, user, users};
 
 use async_trait::async_trait;
 use bosh_protocol::{
@@ -74,7 +76,12 @@ pub trait Platform: Send + Sync {
     async fn ephemeral_disk_path(&self, disk: &DiskSettings) -> Option<PathBuf>;
     /// Partitions, formats and mounts the ephemeral disk (or the rest of the root disk) at /var/vcap/data, with swap of
     /// this many bytes, or as much as there is memory up to half of the disk.
-    async fn setup_ephemeral_disk(&self, device: Option<&Path>, swap: Option<u64>, label_prefix: &str) -> Result<(), Error>;
+    async fn setup_ephemeral_disk(
+        &self,
+        device: Option<&Path>,
+        swap: Option<u64>,
+        label_prefix: &str,
+    ) -> Result<(), Error>;
     /// Grows the root filesystem to its disk.
     async fn setup_root_disk(&self, ephemeral: Option<&Path>) -> Result<(), Error>;
     /// Remounts the shared memory directories noexec, nodev, nosuid.
@@ -117,9 +124,17 @@ pub trait Platform: Send + Sync {
     // Persistent disks.
 
     /// Partitions and formats a persistent disk that is not yet, or grows partition and filesystem after a resize.
-    async fn adjust_persistent_disk_partitioning(&self, disk: &DiskSettings, mount_point: &Path) -> Result<(), Error>;
+    async fn adjust_persistent_disk_partitioning(
+        &self,
+        disk: &DiskSettings,
+        mount_point: &Path,
+    ) -> Result<(), Error>;
     /// Mounts a persistent disk; at the migration directory if another is at `mount_point` already.
-    async fn mount_persistent_disk(&self, disk: &DiskSettings, mount_point: &Path) -> Result<(), Error>;
+    async fn mount_persistent_disk(
+        &self,
+        disk: &DiskSettings,
+        mount_point: &Path,
+    ) -> Result<(), Error>;
     /// Unmounts a persistent disk; `false` if it was not mounted.
     async fn unmount_persistent_disk(&self, disk: &DiskSettings) -> Result<bool, Error>;
     /// Copies all of `from` to `to`, then mounts at `from` what was at `to`.

@@ -1,0 +1,36 @@
+//! Why a package could not be compiled.
+
+use super::packaging;
+use crate::{jobs, platform};
+
+/// An error of the compilation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A step: which, of which package, and the cause.
+    #[error("{operation} package '{name}'")]
+    Package {
+        /// `fetching`, `uploading`, ...
+        operation: &'static str,
+        /// The package.
+        name: String,
+        /// The cause.
+        #[source]
+        source: jobs::Error,
+    },
+    /// The packaging script failed; its output is in the cause.
+    #[error("running the packaging script of package '{name}'")]
+    Packaging {
+        /// The package.
+        name: String,
+        /// How it ended.
+        #[source]
+        source: packaging::Error,
+    },
+    /// The machine.
+    #[error(transparent)]
+    Platform(#[from] platform::Error),
+    /// Installed packages could not be listed or removed.
+    #[error(transparent)]
+    Jobs(#[from] jobs::Error),
+}
