@@ -3,10 +3,8 @@
 //! `bench [PART]` runs one of `agent`, `monitor`, `director`. Nothing here asserts a speed: a slow row is a row.
 
 mod agent;
-mod bus;
 mod director;
 mod monitor;
-mod process;
 mod table;
 
 use anyhow::bail;

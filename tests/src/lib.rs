@@ -10,12 +10,18 @@
 //! - [`smtp`], [`webhook`]: listeners that notifications arrive at;
 //! - [`vm`]: what a VM looks like from its host;
 //! - [`story`]: the demo's steps, which the scenarios are too;
+//! - [`bus`], [`monitor`], [`fake_director`]: the health monitor alone, between a real nats-server and a fake director;
+//! - [`process`]: what /proc says of a process;
 //! - [`wait`]: polling with a deadline.
 
+pub mod bus;
 pub mod director;
+pub mod fake_director;
 pub mod micro;
+pub mod monitor;
 pub mod netns;
 pub mod paths;
+pub mod process;
 pub mod redis;
 pub mod release;
 pub mod smtp;

@@ -6,16 +6,18 @@ use std::time::Duration;
 use anyhow::Context;
 
 /// A child that is killed when this is dropped.
-pub(crate) struct Guard(pub(crate) Child);
+pub struct Guard(pub Child);
 
 impl Guard {
-    pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+    /// Starts it.
+    pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
         Ok(Self(command.spawn().with_context(|| {
             format!("running {:?}", command.get_program())
         })?))
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -28,7 +30,7 @@ impl Drop for Guard {
 }
 
 /// Resident memory in bytes.
-pub(crate) fn rss(pid: u32) -> anyhow::Result<u64> {
+pub fn rss(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
@@ -38,7 +40,7 @@ pub(crate) fn rss(pid: u32) -> anyhow::Result<u64> {
 }
 
 /// CPU time used so far, in user and kernel.
-pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<_> = stat
         .rsplit_once(')')

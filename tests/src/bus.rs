@@ -6,21 +6,27 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
-use bosh_tests::wait;
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::process::Guard;
+use crate::{process::Guard, wait};
 
-pub(crate) struct Bus {
-    pub(crate) port: u16,
-    pub(crate) ca: PathBuf,
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
+/// A running server and the files a client needs; it ends with this.
+pub struct Bus {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// The CA of everybody's certificate, PEM.
+    pub ca: PathBuf,
+    /// A client's certificate, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
     _server: Guard,
 }
 
 impl Bus {
-    pub(crate) async fn start(dir: &Path) -> anyhow::Result<Self> {
+    /// Makes certificates under `dir` and starts a server that asks for them; no permissions are set.
+    pub async fn start(dir: &Path) -> anyhow::Result<Self> {
         let ca_key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -70,7 +76,8 @@ impl Bus {
         Ok(bus)
     }
 
-    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+    /// A client of its own.
+    pub async fn client(&self) -> anyhow::Result<Client> {
         let options = ConnectOptions::new()
             .require_tls(true)
             .add_root_certificates(self.ca.clone())
@@ -80,6 +87,7 @@ impl Bus {
     }
 }
 
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+/// A TCP port of 127.0.0.1 that nobody listens on now.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
