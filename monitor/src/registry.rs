@@ -28,19 +28,19 @@ pub struct Told {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Instance {
     /// Its UUID.
-    pub id: String,
+    pub id: Arc<str>,
     /// The agent of its VM, if it has one.
     #[serde(default)]
-    pub agent_id: Option<String>,
+    pub agent_id: Option<Arc<str>>,
     /// Its instance group.
     #[serde(default)]
-    pub job: Option<String>,
+    pub job: Option<Arc<str>>,
     /// Its index in the group.
     #[serde(default)]
     pub index: Option<u64>,
     /// The CID of its VM, if it has one.
     #[serde(default)]
-    pub cid: Option<String>,
+    pub cid: Option<Box<str>>,
     /// Whether it ought to have one.
     #[serde(default)]
     pub expects_vm: bool,
@@ -128,7 +128,7 @@ pub struct Beat<'a> {
 #[derive(Debug, Default)]
 pub struct Registry {
     deployments: BTreeMap<Arc<str>, Deployment>,
-    agents: HashMap<Box<str>, Agent>,
+    agents: HashMap<Arc<str>, Agent>,
     /// Whether the director has been heard once; until then nothing is known to be missing.
     synced: bool,
 }
@@ -166,7 +166,9 @@ impl Registry {
 
     /// Makes the registry what the director says. Deployments it no longer names are forgotten with their agents.
     pub fn sync(&mut self, told: Vec<Told>, now: Instant) {
-        let mut managed: HashSet<Box<str>> = HashSet::new();
+        // An instance group's name is kept once, however many instances it has.
+        let mut groups: HashSet<Arc<str>> = HashSet::new();
+        let mut managed: HashSet<Arc<str>> = HashSet::new();
         let mut deployments = BTreeMap::new();
         for told in told {
             let name: Arc<str> = told.name.into();
@@ -178,7 +180,7 @@ impl Registry {
             if let Some(instances) = told.instances {
                 deployment.instances = instances
                     .into_iter()
-                    .map(|instance| (instance.id.as_str().into(), instance))
+                    .map(|instance| (instance.id.clone(), instance.sharing(&mut groups)))
                     .collect();
             }
             for (id, instance) in &deployment.instances {
@@ -191,10 +193,10 @@ impl Registry {
                 };
                 let agent = self
                     .agents
-                    .entry(agent_id.as_str().into())
+                    .entry(agent_id.clone())
                     .or_insert_with(|| Agent::new(now));
                 agent.instance = Some(place);
-                managed.insert(agent_id.as_str().into());
+                managed.insert(agent_id.clone());
             }
             deployments.insert(name, deployment);
         }
@@ -245,9 +247,9 @@ impl Registry {
             timestamp: beat.timestamp.unwrap_or(wall),
             agent_id: id.to_owned(),
             deployment: deployment.to_owned(),
-            job: job.clone(),
+            job: job.to_string(),
             index,
-            instance_id: instance.id.clone(),
+            instance_id: instance.id.to_string(),
             job_state: beat.job_state.map(Into::into),
             number_of_processes: beat.number_of_processes,
             teams: self
@@ -300,8 +302,8 @@ impl Registry {
         counted
             .map(|instance| {
                 (
-                    instance.job.clone().unwrap_or_default(),
-                    instance.id.clone(),
+                    instance.job.as_deref().unwrap_or_default().to_owned(),
+                    instance.id.to_string(),
                 )
             })
             .collect()
@@ -386,12 +388,22 @@ impl Agent {
 }
 
 impl Instance {
+    /// The same, with its group's name shared with the other instances'.
+    fn sharing(mut self, groups: &mut HashSet<Arc<str>>) -> Self {
+        if let Some(job) = self.job.take() {
+            let shared = groups.get(&job).cloned().unwrap_or_else(|| job.clone());
+            groups.insert(shared.clone());
+            self.job = Some(shared);
+        }
+        self
+    }
+
     /// The name alerts have of it.
     pub fn name(&self, deployment: &str) -> String {
         let optional =
             |name: &str, value: Option<String>| value.map(|value| format!("{name}={value}"));
         let index = optional("index", self.index.map(|index| index.to_string()));
-        let agent = optional("agent_id", self.agent_id.clone());
+        let agent = optional("agent_id", self.agent_id.as_deref().map(str::to_owned));
         let (identifier, attributes) = match &self.job {
             Some(job) => {
                 let cid = Some(format!("cid={}", self.cid.as_deref().unwrap_or_default()));
@@ -401,7 +413,12 @@ impl Instance {
                 let expects = self.expects_vm.then(|| "expects_vm=true".to_owned());
                 (
                     format!("instance {}", self.id),
-                    vec![agent, index, optional("cid", self.cid.clone()), expects],
+                    vec![
+                        agent,
+                        index,
+                        optional("cid", self.cid.as_deref().map(str::to_owned)),
+                        expects,
+                    ],
                 )
             }
         };

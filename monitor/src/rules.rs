@@ -47,13 +47,13 @@ pub fn agents(registry: &Registry, intervals: &Intervals, now: Instant, wall: i6
             findings
                 .alerts
                 .push(about(alert, deployment, instance, agent.name(id, registry)));
-            let job = instance.job.clone().unwrap_or_default();
+            let job = instance.job.as_deref().unwrap_or_default().to_owned();
             silent
                 .entry(deployment)
                 .or_default()
                 .entry(job)
                 .or_default()
-                .push(instance.id.clone());
+                .push(instance.id.to_string());
         }
     }
     let title = |name: &str| format!("{name} has instances with timed out agents");
@@ -81,9 +81,9 @@ pub fn instances(registry: &Registry, wall: i64) -> Vec<Alert> {
         {
             let alert = Alert::new(2, format!("{} has no VM", instance.id), wall);
             alerts.push(about(alert, name, instance, instance.name(name)));
-            jobs.entry(instance.job.clone().unwrap_or_default())
+            jobs.entry(instance.job.as_deref().unwrap_or_default().to_owned())
                 .or_default()
-                .push(instance.id.clone());
+                .push(instance.id.to_string());
         }
         if !jobs.is_empty() {
             alerts.push(aggregate(
@@ -102,8 +102,8 @@ fn about(alert: Alert, deployment: &str, instance: &Instance, source: String) ->
         category: Some(Category::VmHealth),
         source: Some(source),
         deployment: Some(deployment.to_owned()),
-        job: instance.job.clone(),
-        instance_id: Some(instance.id.clone()),
+        job: instance.job.as_deref().map(str::to_owned),
+        instance_id: Some(instance.id.to_string()),
         ..alert
     }
 }

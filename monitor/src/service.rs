@@ -284,8 +284,8 @@ impl Service {
             message.insert("source".into(), known.name(agent, &self.registry).into());
             if let Some((deployment, instance)) = self.registry.instance(known) {
                 message.insert("deployment".into(), deployment.into());
-                message.insert("job".into(), instance.job.clone().into());
-                message.insert("instance_id".into(), instance.id.clone().into());
+                message.insert("job".into(), instance.job.as_deref().into());
+                message.insert("instance_id".into(), instance.id.to_string().into());
             }
         }
         match Alert::from_bus(&message) {
