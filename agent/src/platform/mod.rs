@@ -17,9 +17,10 @@ pub mod command;
 mod dirs;
 pub mod dummy;
 mod error;
+mod glob;
 pub(crate) mod files;
 //LINUX
-//LOGS
+pub mod logs;
 mod options;
 mod owner;
 
