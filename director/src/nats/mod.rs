@@ -15,7 +15,7 @@ mod users;
 pub use ca::{ClientCa, Credentials};
 pub use server::{Options, Server, end_left_over, find};
 pub use tls::{client_tls, server_tls};
-pub use users::{User, Users};
+pub use users::{User, Users, write_users};
 
 use std::path::PathBuf;
 

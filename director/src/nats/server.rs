@@ -58,24 +58,12 @@ struct Shared {
 }
 
 impl Options {
-    fn config_file(&self) -> PathBuf {
-        self.directory.join("nats.conf")
-    }
-
     fn users_file(&self) -> PathBuf {
         self.directory.join("auth.json")
     }
 
     fn log_file(&self) -> PathBuf {
         self.directory.join("nats.log")
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.directory.join("nats.pid")
-    }
-
-    fn arguments(&self) -> [OsString; 2] {
-        ["-c".into(), self.config_file().into()]
     }
 
     /// Upstream: `jobs/nats/templates/nats.cfg.erb`. Users are only in the included file, which can be replaced alone.
@@ -101,7 +89,7 @@ impl Options {
             host = self.listen.ip().to_string(),
             port = self.listen.port(),
             log = quoted(&self.log_file()),
-            pid = quoted(&self.pid_file()),
+            pid = quoted(&pid_file(&self.directory)),
             certificate = quoted(&self.tls.certificate),
             key = quoted(&self.tls.private_key),
             ca = quoted(&self.client_ca),
@@ -123,10 +111,10 @@ impl Server {
             move |e| Error::Write(path, e)
         };
         std::fs::create_dir_all(&options.directory).map_err(failed(&options.directory))?;
-        let config_file = options.config_file();
+        let config_file = config_file(&options.directory);
         std::fs::write(&config_file, options.config()).map_err(failed(&config_file))?;
         users::write_first(&options.users_file())?;
-        end_left_over(&options).await;
+        end_left_over(&options.directory).await;
 
         let (stop, _) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -180,7 +168,7 @@ impl Shared {
         let options = &self.options;
         let from = log_length(&options.log_file());
         let mut child = Command::new(&self.executable)
-            .args(options.arguments())
+            .args(arguments(&options.directory))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -300,8 +288,21 @@ async fn end(shared: &Shared, child: &mut Child) {
 }
 
 /// Ends a nats-server that a director left behind when it was killed.
-pub async fn end_left_over(options: &Options) {
-    child::end_left_over(&options.pid_file(), &options.arguments()).await;
+/// `directory` is [`Options::directory`].
+pub async fn end_left_over(directory: &Path) {
+    child::end_left_over(&pid_file(directory), &arguments(directory)).await;
+}
+
+fn config_file(directory: &Path) -> PathBuf {
+    directory.join("nats.conf")
+}
+
+fn pid_file(directory: &Path) -> PathBuf {
+    directory.join("nats.pid")
+}
+
+fn arguments(directory: &Path) -> [OsString; 2] {
+    ["-c".into(), config_file(directory).into()]
 }
 
 fn reachable(listen: SocketAddr) -> SocketAddr {

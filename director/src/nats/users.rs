@@ -72,7 +72,7 @@ impl Users {
                 let Some(shared) = weak.upgrade() else { return };
                 let (generation, config) = {
                     let agents = shared.agents();
-                    (agents.generation, config(&agents.permanent))
+                    (agents.generation, config_of(&agents.permanent))
                 };
                 drop(shared);
                 match write(&file, &config) {
@@ -154,7 +154,28 @@ pub(super) fn write_first(file: &Path) -> Result<(), Error> {
     if file.exists() {
         return Ok(());
     }
-    write(file, &config(&BTreeMap::new()))
+    write(file, &config_of(&BTreeMap::new()))
+}
+
+/// Writes the user file of a nats-server that somebody else runs; answers whether that changed it. Subjects are those
+/// of the director's and the health monitor's certificates.
+pub fn write_users(
+    file: &Path,
+    director: Option<&str>,
+    monitor: Option<&str>,
+    users: impl IntoIterator<Item = User>,
+) -> Result<bool, Error> {
+    let agents = users
+        .into_iter()
+        .map(|user| (user.agent_id, user.permanent))
+        .collect();
+    let config = config(director, monitor, &agents);
+    let before = std::fs::read(file).ok();
+    if before.is_some_and(|before| before == config.to_string().as_bytes()) {
+        return Ok(false);
+    }
+    write(file, &config)?;
+    Ok(true)
 }
 
 fn write(file: &Path, config: &Value) -> Result<(), Error> {
@@ -170,17 +191,32 @@ fn write(file: &Path, config: &Value) -> Result<(), Error> {
     write().map_err(failed)
 }
 
-fn config(agents: &BTreeMap<AgentId, bool>) -> Value {
-    let mut users = vec![
-        json!({
-            "user": subject(DIRECTOR),
+fn config_of(agents: &BTreeMap<AgentId, bool>) -> Value {
+    config(
+        Some(&subject(DIRECTOR)),
+        Some(&subject(HEALTH_MONITOR)),
+        agents,
+    )
+}
+
+fn config(
+    director: Option<&str>,
+    monitor: Option<&str>,
+    agents: &BTreeMap<AgentId, bool>,
+) -> Value {
+    let mut users = Vec::new();
+    if let Some(director) = director {
+        users.push(json!({
+            "user": director,
             "permissions": {
                 "publish": ["agent.*", "hm.director.alert"],
                 "subscribe": ["director.>"],
             },
-        }),
-        json!({
-            "user": subject(HEALTH_MONITOR),
+        }));
+    }
+    if let Some(monitor) = monitor {
+        users.push(json!({
+            "user": monitor,
             "permissions": {
                 "publish": [],
                 "subscribe": [
@@ -190,8 +226,8 @@ fn config(agents: &BTreeMap<AgentId, bool>) -> Value {
                     "hm.director.alert",
                 ],
             },
-        }),
-    ];
+        }));
+    }
     for (agent_id, permanent) in agents {
         if !permanent {
             users.push(agent(agent_id, &format!("{agent_id}.bootstrap")));
