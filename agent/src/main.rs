@@ -1,3 +1,83 @@
-//! The `bosh-agent` program.
+//! The `bosh-agent` program: arguments, log, signals, exit codes.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use bosh_agent::config::{Flags, Invocation};
+use bosh_agent::supervisor;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    match Invocation::parse(std::env::args_os()) {
+        Ok(Invocation::Agent(flags)) => agent(flags),
+        Ok(Invocation::Version) => {
+            println!("{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Invocation::Monit(_)) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("Parsing options {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn agent(flags: Flags) -> ExitCode {
+    log();
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Files are all it is used for.
+        .max_blocking_threads(8)
+        .build()
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(supervised(flags)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("Agent exited with error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn supervised(flags: Flags) -> Result<()> {
+    // Two crates could choose two; ours is chosen before anything connects.
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("another cryptography provider has been installed");
+    }
+    if std::process::id() == 1 {
+        tokio::spawn(async {
+            if let Err(error) = supervisor::reap_orphans().await {
+                tracing::error!(%error, "orphans will not be buried");
+            }
+        });
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+    // A terminal that goes away is no reason to.
+    let _hangup = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
+    bosh_agent::run(flags, async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("received {name}, stopping; what is supervised runs on");
+    })
+    .await
+}
+
+/// To standard error, which runit, systemd or the container keep. `BOSH_AGENT_LOG` is one of error, warn, info, debug, trace.
+fn log() {
+    let level = std::env::var("BOSH_AGENT_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(LevelFilter::INFO))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

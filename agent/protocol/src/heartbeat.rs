@@ -38,7 +38,7 @@ pub struct Heartbeat {
 /// Numbers as upstream prints them: percentages and kilobytes are strings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vitals {
-    /// Since the previous reading; zeros in the first.
+    /// Since the previous reading; since boot in the first.
     #[serde(default, deserialize_with = "nullable::or_default")]
     pub cpu: CpuVitals,
     /// `system`, and `ephemeral` and `persistent` where mounted.

@@ -12,7 +12,7 @@ use crate::{
     platform::{Dirs, files},
 };
 use bosh_protocol::{BlobId, MultiDigest};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -148,35 +148,44 @@ impl Compiler {
     }
 
     async fn install(&self, dependencies: &[Dependency]) -> Result<(), Error> {
-        stream::iter(dependencies)
-            .map(|dependency| async move {
-                let name = dependency.name.as_str();
-                let of = |source| Error::Package {
-                    operation: "installing dependency",
-                    name: name.to_owned(),
-                    source,
-                };
-                let digest = Some(&dependency.source.digest);
-                let bundle = self
-                    .packages
-                    .bundle("package name", name, &dependency.version, digest)
-                    .map_err(of)?;
-                let bundles = [(None, bundle.clone())];
-                install_bundles(
-                    &self.packages,
-                    &self.blobs,
-                    &dependency.source,
-                    &bundles,
-                    false,
-                )
-                .await
-                .map_err(of)?;
-                self.packages.enable(&bundle).map_err(of)?;
-                Ok(())
-            })
+        let installs: Vec<_> = dependencies
+            .iter()
+            .map(|dependency| self.install_one(dependency))
+            .collect();
+        stream::iter(installs)
             .buffer_unordered(self.parallel)
             .try_collect::<()>()
             .await
+    }
+
+    /// Boxed, or the compiler cannot tell that the stream of these may move between threads.
+    fn install_one<'a>(&'a self, dependency: &'a Dependency) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let name = dependency.name.as_str();
+            let of = |source| Error::Package {
+                operation: "installing dependency",
+                name: name.to_owned(),
+                source,
+            };
+            let digest = Some(&dependency.source.digest);
+            let bundle = self
+                .packages
+                .bundle("package name", name, &dependency.version, digest)
+                .map_err(of)?;
+            let bundles = [(None, bundle.clone())];
+            install_bundles(
+                &self.packages,
+                &self.blobs,
+                &dependency.source,
+                &bundles,
+                false,
+            )
+            .await
+            .map_err(of)?;
+            self.packages.enable(&bundle).map_err(of)?;
+            Ok(())
+        }
+        .boxed()
     }
 
     async fn unpack(&self, source: &Source, dir: &Path) -> Result<Compression, crate::jobs::Error> {

@@ -1,0 +1,47 @@
+//! The message bus: bytes in, envelope out.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`bus`] | what the rest of the agent sees: publish, and know when there is a connection |
+//! | [`nats`] | NATS with a client certificate |
+//! | [`tls`] | whom to trust, who to be |
+//! | [`reply`] | replies that fit |
+
+pub mod bus;
+pub mod nats;
+pub mod reply;
+pub mod tls;
+
+pub use bus::Bus;
+
+/// Errors of the message bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings do not say where it is.
+    #[error("the settings have no URL of a message bus")]
+    NoUrl,
+    /// A URL that makes no sense. It is not shown, for it may hold a password.
+    #[error("the settings have a message bus URL that is none")]
+    BadUrl(#[source] std::io::Error),
+    /// A scheme that no handler understands.
+    #[error("Message Bus Handler with scheme {0} could not be found")]
+    UnknownScheme(String),
+    /// The certificate in the settings cannot be used.
+    #[error("{0} of the message bus certificate")]
+    Certificate(
+        &'static str,
+        #[source] Box<dyn std::error::Error + Send + Sync>,
+    ),
+    /// The connection cannot be set up at all.
+    #[error("connect to NATS")]
+    Connect(#[from] async_nats::ConnectError),
+    /// The subscription was not taken.
+    #[error("subscribe to {subject}")]
+    Subscribe {
+        /// To what.
+        subject: String,
+        /// Why.
+        #[source]
+        source: async_nats::SubscribeError,
+    },
+}

@@ -1,0 +1,201 @@
+//! NATS with a client certificate: one subscription to `agent.<id>`, and a new connection when `update_settings` brings
+//! another address or certificate. Source: upstream mbus/nats_handler.go; upstream restarts the agent for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, Message, ServerAddr, Subscriber};
+use bosh_protocol::envelope::MAX_REPLY;
+use bosh_protocol::{Request, Settings, subject};
+use futures_util::StreamExt as _;
+use tokio::sync::{Semaphore, watch};
+
+use super::{Bus, Error, reply, tls};
+use crate::agent::Agent;
+use crate::rpc;
+
+/// Requests worked on at a time; more wait in NATS.
+const MAX_REQUESTS: usize = 32;
+/// The longest pause between two attempts to connect; the director gives up on a request after 45 seconds.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The longest wait for a connection that is to replace another.
+const REPLACE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Serves requests until the agent ends. Fails only if the settings of the start are unusable.
+pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Result<(), Error> {
+    changes.mark_unchanged();
+    let mut connection = Connection::open(&agent.settings.get(), &agent.bus).await?;
+    agent.bus.replace(connection.client.clone());
+    let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
+    loop {
+        tokio::select! {
+            message = connection.requests.next() => match message {
+                Some(message) => {
+                    let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+                    let agent = agent.clone();
+                    tokio::spawn(async move {
+                        answer(&agent, message).await;
+                        drop(permit);
+                    });
+                }
+                // The client has given up for good; it does so only when told to.
+                None => connection = reopen(&agent).await,
+            },
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let old = std::mem::replace(&mut connection, reopen(&agent).await);
+                old.close().await;
+            }
+        }
+    }
+}
+
+struct Connection {
+    client: Client,
+    requests: Subscriber,
+}
+
+impl Connection {
+    async fn open(settings: &Settings, bus: &Bus) -> Result<Self, Error> {
+        let urls = settings.mbus_urls();
+        if urls.is_empty() {
+            return Err(Error::NoUrl);
+        }
+        let servers: Vec<ServerAddr> = urls
+            .iter()
+            .map(|url| url.expose().trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(Error::BadUrl)?;
+        let connected = bus.clone();
+        let client = ConnectOptions::new()
+            .name(format!("agent.{}", settings.agent_id))
+            .tls_client_config(tls::client_config(settings.mbus_cert())?)
+            .require_tls(true)
+            .retry_on_initial_connect()
+            .ignore_discovered_servers()
+            .reconnect_delay_callback(|attempts| pause(attempts, random()))
+            .event_callback(move |event| {
+                let connected = connected.clone();
+                async move {
+                    match event {
+                        Event::Connected => {
+                            tracing::info!("connected to NATS");
+                            connected.connected();
+                        }
+                        event => tracing::warn!(%event, "NATS"),
+                    }
+                }
+            })
+            .connect(servers)
+            .await?;
+        let subject = subject::requests(&settings.agent_id);
+        tracing::info!(subject, "subscribe");
+        let requests = client
+            .subscribe(subject.clone())
+            .await
+            .map_err(|source| Error::Subscribe { subject, source })?;
+        Ok(Self { client, requests })
+    }
+
+    /// Lets what is under way leave, and ends.
+    async fn close(mut self) {
+        if let Err(error) = self.requests.unsubscribe().await {
+            tracing::debug!(%error, "unsubscribe from the old NATS");
+        }
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "leave the old NATS");
+        }
+    }
+}
+
+/// Connects with the settings of now, however long it takes to get usable ones.
+async fn reopen(agent: &Agent) -> Connection {
+    let mut attempts = 1;
+    loop {
+        match Connection::open(&agent.settings.get(), &agent.bus).await {
+            Ok(connection) => {
+                // Not before it works: replies would wait in a client that may never connect.
+                if tokio::time::timeout(REPLACE_DEADLINE, connection.client.flush())
+                    .await
+                    .is_err()
+                {
+                    tracing::warn!("the new NATS does not answer yet");
+                }
+                agent.bus.replace(connection.client.clone());
+                return connection;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the new settings of NATS are unusable"
+                );
+                tokio::time::sleep(pause(attempts, random())).await;
+                attempts += 1;
+            }
+        }
+    }
+}
+
+async fn answer(agent: &Arc<Agent>, message: Message) {
+    let mut request: Request = match serde_json::from_slice(&message.payload) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(%error, "a request that is none");
+            return;
+        }
+    };
+    if request.reply_to.is_empty() {
+        request.reply_to = message
+            .reply
+            .map(|reply| reply.to_string())
+            .unwrap_or_default();
+    }
+    let reply_to = std::mem::take(&mut request.reply_to);
+    let response = rpc::dispatch(agent, request).await;
+    if reply_to.is_empty() {
+        return;
+    }
+    agent
+        .bus
+        .publish_bytes(reply_to, reply::encode(&response, MAX_REPLY))
+        .await;
+}
+
+/// How long to wait before the n-th attempt: at once, then 100 ms, doubled each time, and up to half of it more so that
+/// not all agents come at the same moment. `random` is any number.
+fn pause(attempts: usize, random: u64) -> Duration {
+    if attempts <= 1 {
+        return Duration::ZERO;
+    }
+    let base = Duration::from_millis(100)
+        * 2u32.pow(u32::try_from(attempts - 2).unwrap_or(u32::MAX).min(10));
+    let jitter = base.mul_f64((random % 1000) as f64 / 2000.0);
+    (base + jitter).min(MAX_PAUSE)
+}
+
+fn random() -> u64 {
+    u64::from_le_bytes(
+        uuid::Uuid::new_v4().as_bytes()[..8]
+            .try_into()
+            .unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        assert_eq!(pause(0, 7), Duration::ZERO);
+        assert_eq!(pause(1, 7), Duration::ZERO);
+        assert_eq!(pause(2, 0), Duration::from_millis(100));
+        assert_eq!(pause(4, 0), Duration::from_millis(400));
+        assert!((400..600).contains(&pause(4, 999).as_millis()));
+        for attempts in 9..100 {
+            assert_eq!(pause(attempts, 999), MAX_PAUSE);
+        }
+    }
+}

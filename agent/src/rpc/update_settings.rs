@@ -1,0 +1,36 @@
+//! `update_settings`: trusted certificates, disk names, and new addresses and credentials of message bus and blobstore.
+//! Upstream restarts its agent to take those up; ours, which may be the first process of a container, changes over.
+
+use bosh_protocol::UpdateSettings;
+
+use super::arguments::Arguments;
+use super::{Error, error::Context as _};
+use crate::agent::Agent;
+
+pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<&'static str, Error> {
+    let newer: UpdateSettings = arguments.get(0)?;
+    agent.settings.load().as_is()?;
+    for association in &newer.disk_associations {
+        let disk = agent
+            .settings
+            .persistent_disk(&association.cid)
+            .context("Fetching disk settings")?;
+        agent
+            .platform
+            .associate_disk(&association.name, &disk)
+            .await
+            .as_is()?;
+    }
+    agent
+        .platform
+        .update_trusted_certificates(&newer.trusted_certs)
+        .await
+        .as_is()?;
+    let mut update = agent.settings.get().update.clone();
+    let changed = update.merge(newer);
+    agent.settings.save_update(update).as_is()?;
+    if changed {
+        agent.reconnect().context("Using the new blobstore")?;
+    }
+    Ok("ok")
+}
