@@ -8,5 +8,7 @@
 
 mod files;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use server::{Options, router};

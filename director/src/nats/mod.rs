@@ -9,6 +9,8 @@
 mod ca;
 pub mod pki;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod users;
 
