@@ -11,13 +11,22 @@
 //!
 //! Upstream: deployment_plan/{assembler,instance_planner,instance_plan,instance_spec}.rb and placement_planner/.
 
+mod addresses;
+mod compare;
 pub mod current;
+mod decide;
 pub mod decision;
+pub mod names;
 pub mod placement;
+pub(crate) mod settings;
 pub mod spec;
+mod statics;
+mod zones;
 
 pub use crate::manifest::Error;
+pub use addresses::next_free;
 pub use current::Current;
+pub use decide::{job_spec, plan, vm_arguments};
 pub use decision::{Action, Bound, Change, GroupPlan, InstancePlan, Plan};
-pub use placement::{PlacedInstance, Placement};
+pub use placement::{Chance, PlacedInstance, Placement, place};
 pub use spec::Spec;

@@ -69,6 +69,8 @@ pub struct Options {
     pub job_states: BTreeMap<String, Map<String, Value>>,
     /// Whether this is `--dry-run`.
     pub dry_run: bool,
+    /// An errand's instance group that is to be started now: it gets addresses and VMs as services do.
+    pub start_errand: Option<String>,
 }
 
 /// What director.yml adds to the meaning of a manifest.

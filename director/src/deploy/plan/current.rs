@@ -72,8 +72,6 @@ pub struct Instance {
     pub disks: Vec<Disk>,
     /// What its agent says; `None` when there is no VM, or it is ignored.
     pub agent: Option<AgentState>,
-    /// Names in `local_dns_records` and aliases as last written differ from what they should be.
-    pub dns_changed: bool,
 }
 
 impl Default for Instance {
@@ -96,7 +94,6 @@ impl Default for Instance {
             ips: Vec::new(),
             disks: Vec::new(),
             agent: None,
-            dns_changed: false,
         }
     }
 }
@@ -141,8 +138,8 @@ pub struct Ip {
     pub is_static: bool,
     /// Its interface, where several networks share one.
     pub nic_group: Option<i64>,
-    /// Whether it belongs to an inactive VM rather than to the instance's own.
-    pub of_inactive_vm: bool,
+    /// Row id of the VM that has it; `None` while no VM has it.
+    pub vm: Option<i64>,
 }
 
 /// An active persistent disk. Upstream: models/persistent_disk.rb.

@@ -25,6 +25,8 @@ pub struct Bound {
     pub vm_resources: BTreeMap<(String, String), Map<String, Value>>,
     /// Instances whose DNS records differ from those on record, by uuid.
     pub dns_changed: BTreeSet<String>,
+    /// Values of other deployments' variables, for the properties of links from there.
+    pub foreign: BTreeMap<String, Values>,
 }
 
 /// Compiled packages by (package row id, stemcell os, stemcell version).
