@@ -71,7 +71,10 @@ fn object(value: Value) -> Object {
 }
 
 fn answer(result: &str, error: &str) -> String {
-    format!("echo '{{\"result\":{result},\"error\":{error},\"log\":\"from the log\\n\"}}'")
+    // Not `echo`, which makes a newline of the two characters in some shells.
+    format!(
+        "printf '%s\\n' '{{\"result\":{result},\"error\":{error},\"log\":\"from the log\\n\"}}'"
+    )
 }
 
 #[tokio::test]
