@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{Error, Handle, MonitAlert, Options, Request, VCAP_GROUP};
+use super::handle::{Error, Handle, MonitAlert, Options, Overview, Request, System, VCAP_GROUP};
 use super::monitrc::{self, Find, Kind};
-use super::process::{Meter, Table, Watch, bury, is_alive, spawn, ticks_now};
+use super::process::{Meter, Table, Watch, bury, is_alive, spawn, system, ticks_now};
 use super::service::{Action, Effect, Input, Machine, Policy, Run, RunId, Saved, Snapshot};
 use super::state;
 
@@ -88,7 +88,8 @@ pub struct Service {
     look_pause: Duration,
     cycle_at: Instant,
     cycle: Duration,
-    hostname: String,
+    system: System,
+    incarnation: u64,
 }
 
 impl Service {
@@ -113,9 +114,6 @@ impl Service {
             ..Policy::default()
         };
         let now = Instant::now();
-        let hostname = nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
         let service = Self {
             requests,
             reports,
@@ -133,7 +131,8 @@ impl Service {
             look_pause: FIRST_LOOK,
             cycle_at: now + options.cycle,
             cycle: options.cycle,
-            hostname,
+            system: system(),
+            incarnation: 0,
             options,
         };
         Ok((service, handle, alerts_out))
@@ -284,10 +283,10 @@ impl Service {
                 drop(reply.send(result));
             }
             Request::Status(reply) => drop(reply.send(self.status())),
-            Request::Snapshot(reply) => {
+            Request::Overview(reply) => {
                 let pids: Vec<i32> = self.watched.values().map(|watched| watched.pid).collect();
                 self.meter.refresh(pids.into_iter(), Instant::now());
-                drop(reply.send(self.snapshots()));
+                drop(reply.send(self.overview()));
             }
             Request::Validate(reply) => {
                 self.cycle_at = Instant::now();
@@ -327,6 +326,25 @@ impl Service {
             .snapshots(collected, |pid| self.meter.vitals(pid))
     }
 
+    fn overview(&self) -> Overview {
+        Overview {
+            id: std::fs::read_to_string("/etc/machine-id")
+                .map(|id| id.trim().to_owned())
+                .unwrap_or_default(),
+            incarnation: self.incarnation,
+            uptime: self.epoch.elapsed(),
+            cycle: self.cycle,
+            control_file: self
+                .options
+                .control_files
+                .first()
+                .cloned()
+                .unwrap_or_default(),
+            system: self.system.clone(),
+            services: self.snapshots(),
+        }
+    }
+
     // The control files.
 
     /// All or nothing.
@@ -358,8 +376,12 @@ impl Service {
         let definitions = config.services.into_iter().map(Arc::new).collect();
         let stopped = self.options.stopped_file().exists();
         let now = self.now();
-        let effects = self.machine.load(now, definitions, &self.saved, stopped);
-        self.perform(effects);
+        self.machine.load(now, definitions, &self.saved, stopped);
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        self.incarnation = seconds.max(self.incarnation + 1);
         let names = self.names();
         self.watched
             .retain(|name, _| self.machine.definition(name).is_some());
@@ -514,7 +536,7 @@ impl Service {
                     .unwrap_or_default(),
             ),
             ("MONIT_SERVICE", name.to_owned()),
-            ("MONIT_HOST", self.hostname.clone()),
+            ("MONIT_HOST", self.system.hostname.clone()),
             ("MONIT_EVENT", event.to_owned()),
             ("MONIT_DESCRIPTION", description),
         ];

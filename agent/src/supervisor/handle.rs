@@ -81,6 +81,46 @@ pub struct MonitAlert {
     pub description: String,
 }
 
+/// The supervisor, the machine and the services.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Tells this machine's supervisor from others'.
+    pub id: String,
+    /// Changes with every reload; seconds since the epoch.
+    pub incarnation: u64,
+    /// Of the supervisor.
+    pub uptime: Duration,
+    /// Length of a poll cycle.
+    pub cycle: Duration,
+    /// The first control file.
+    pub control_file: PathBuf,
+    /// The machine.
+    pub system: System,
+    /// In the order of the control files.
+    pub services: Vec<Snapshot>,
+}
+
+/// What monit's interface says about the machine.
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    /// `Linux`.
+    pub name: String,
+    /// Of the kernel.
+    pub release: String,
+    /// Of the kernel.
+    pub version: String,
+    /// `x86_64`.
+    pub machine: String,
+    /// Its name.
+    pub hostname: String,
+    /// Number of CPUs.
+    pub cpus: u64,
+    /// Main memory.
+    pub memory_kb: u64,
+    /// Swap space.
+    pub swap_kb: u64,
+}
+
 /// Errors of the supervisor's operations.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -154,7 +194,7 @@ pub(crate) enum Request {
     Start(oneshot::Sender<Result<(), Error>>),
     Stop(oneshot::Sender<Result<(), Error>>),
     Status(oneshot::Sender<JobState>),
-    Snapshot(oneshot::Sender<Vec<Snapshot>>),
+    Overview(oneshot::Sender<Overview>),
     Validate(oneshot::Sender<()>),
 }
 
@@ -306,7 +346,15 @@ impl Handle {
     /// # Errors
     /// `Error::Gone`.
     pub async fn services(&self) -> Result<Vec<Snapshot>, Error> {
-        self.ask(Request::Snapshot).await
+        Ok(self.overview().await?.services)
+    }
+
+    /// Every service, the supervisor itself and the machine.
+    ///
+    /// # Errors
+    /// `Error::Gone`.
+    pub async fn overview(&self) -> Result<Overview, Error> {
+        self.ask(Request::Overview).await
     }
 
     /// One action on one service.

@@ -5,9 +5,14 @@
 //! - `service/`: the state machine, pure, and the policies in its documentation;
 //! - `monitrc/`: monit's control files;
 //! - `process/`: starting, watching, killing and burying processes;
+//! - `api/`: monit's HTTP interface on 127.0.0.1:2822;
 //! - `state.rs`: what survives a restart of the agent.
 
+pub mod api;
+
 mod actor;
+#[cfg(test)]
+mod actor_tests;
 mod handle;
 mod monitrc;
 mod process;
@@ -15,6 +20,6 @@ mod service;
 mod state;
 
 pub use actor::Service;
-pub use handle::{Error, Handle, MonitAlert, Options, STOP_DEADLINE, VCAP_GROUP};
+pub use handle::{Error, Handle, MonitAlert, Options, Overview, STOP_DEADLINE, System, VCAP_GROUP};
 pub use process::{Guard, protect, reap_orphans};
 pub use service::{Action, Monitoring, Snapshot, Vitals};

@@ -1,17 +1,20 @@
 //! monit 5.2.5's control files: text in, validated model out.
 //!
 //! - `lex.rs` cuts a file into tokens, dropping monit's noise words (`with`, `is`, `program`, ...);
-//! - `parse.rs` and `tests.rs` are a recursive descent over the tokens: statements, and the `if` tests in them;
+//! - `parse.rs`, `set.rs`, `tests.rs` and `connect.rs` are a recursive descent over the tokens: services, settings, the `if` in
+//!   services and connection tests;
 //! - `model.rs` is what comes out;
 //! - `load.rs` expands patterns and `include`, joins the files and checks what spans services (names, dependencies).
 //!
 //! The grammar is monit's own (its manual, section "The Monit control file"); a parser generator was rejected because its
 //! errors do not say what was expected.
 
+mod connect;
 mod lex;
 mod load;
 mod model;
 mod parse;
+mod set;
 mod tests;
 
 pub use load::{LoadResult, expand, load};

@@ -14,5 +14,5 @@ pub use reap::{Guard, protect, reap_orphans};
 
 pub(super) use pidfd::{Watch, is_alive};
 pub(super) use reap::bury;
-pub(super) use spawn::{Running, spawn};
-pub(super) use table::{Meter, Table, ticks_now};
+pub(super) use spawn::spawn;
+pub(super) use table::{Meter, Table, meminfo, system, ticks_now};

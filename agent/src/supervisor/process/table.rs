@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::spawn::kill_all;
+use crate::supervisor::handle::System;
 use crate::supervisor::service::Vitals;
 
 /// A line of the table.
@@ -159,6 +160,34 @@ pub(in crate::supervisor) fn ticks_now() -> u64 {
     (seconds * sysconf(nix::unistd::SysconfVar::CLK_TCK, 100) as f64) as u64
 }
 
+/// What the machine is.
+pub(in crate::supervisor) fn system() -> System {
+    let mut system = System {
+        cpus: sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN, 1),
+        memory_kb: meminfo("MemTotal:"),
+        swap_kb: meminfo("SwapTotal:"),
+        ..System::default()
+    };
+    if let Ok(name) = nix::sys::utsname::uname() {
+        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        system.name = text(name.sysname());
+        system.release = text(name.release());
+        system.version = text(name.version());
+        system.machine = text(name.machine());
+        system.hostname = text(name.nodename());
+    }
+    system
+}
+
+/// A line of /proc/meminfo, in kilobytes.
+pub(in crate::supervisor) fn meminfo(key: &str) -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let value = info.lines().find_map(|line| line.strip_prefix(key));
+    value
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     ticks: u64,
@@ -180,11 +209,7 @@ pub(in crate::supervisor) struct Meter {
 
 impl Meter {
     pub(in crate::supervisor) fn new() -> Self {
-        let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let memory_kb = total
-            .and_then(|text| text.split_whitespace().next()?.parse().ok())
-            .unwrap_or(1.0_f64);
+        let memory_kb = meminfo("MemTotal:").max(1) as f64;
         Self {
             samples: HashMap::new(),
             taken: None,

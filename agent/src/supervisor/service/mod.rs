@@ -2,7 +2,8 @@
 //!
 //! - `types.rs`: what goes in ([`Input`]), what comes out ([`Effect`]) and what others see ([`Snapshot`]);
 //! - `entry.rs`: one service;
-//! - `machine.rs`: all of them, with their dependencies and the policies below;
+//! - `machine.rs`: all of them; `requests.rs` what is asked of them, `observe.rs` what happens to them, `advance.rs` what is done
+//!   about it, by the policies below;
 //! - `events.rs`: monit's names and numbers of what can happen to a service.
 //!
 //! # Policies
@@ -23,9 +24,12 @@
 //! program that fails gets two more seconds for its process to turn up. A stop program is killed at its timeout, an alert is
 //! sent, and the process may take until `kill_after` to end; then it is killed with all its descendants.
 
+mod advance;
 mod entry;
 mod events;
 mod machine;
+mod observe;
+mod requests;
 mod types;
 
 pub(crate) use entry::Saved;

@@ -1,0 +1,239 @@
+//! What is answered to whom.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Access, Right};
+use super::http::{self, DEADLINE, Request, Response};
+use super::{text, xml};
+use crate::supervisor::handle::{Error, Handle};
+use crate::supervisor::service::Action;
+
+/// Connections at a time; more wait in the listener's queue.
+const MOST_CONNECTIONS: usize = 32;
+
+const NO_RIGHT: &str = "You do not have sufficient privileges to access this page";
+const NO_SERVICE: &str = "There is no service by that name";
+
+/// Serves the interface until `shutdown` is cancelled. `quit` is cancelled when somebody asks the daemon to end; without it
+/// that is refused, since the supervisor is then part of the agent.
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    access: Access,
+    shutdown: CancellationToken,
+    quit: Option<CancellationToken>,
+) {
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let server = Arc::new(Server {
+        handle,
+        access,
+        quit,
+    });
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, usually; they come back.
+                    tracing::warn!(%error, "cannot accept a connection to the monit interface");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    continue;
+                }
+            },
+        };
+        let server = Arc::clone(&server);
+        tokio::spawn(async move {
+            server.connection(stream, peer).await;
+            drop(slot);
+        });
+    }
+}
+
+struct Server {
+    handle: Handle,
+    access: Access,
+    quit: Option<CancellationToken>,
+}
+
+impl Server {
+    async fn connection(&self, mut stream: TcpStream, peer: SocketAddr) {
+        let response = match tokio::time::timeout(DEADLINE, http::read(&mut stream)).await {
+            Err(_) => return,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Response::error(400, &error.to_string())
+            }
+            Ok(Err(_)) => return,
+            Ok(Ok(request)) => {
+                let right = self
+                    .access
+                    .right(peer.ip(), request.authorization.as_deref());
+                self.respond(&request, right).await
+            }
+        };
+        // Whoever went away does not want to know.
+        drop(tokio::time::timeout(DEADLINE, http::write(&mut stream, &response)).await);
+    }
+
+    async fn respond(&self, request: &Request, right: Right) -> Response {
+        if right == Right::None {
+            return Response::error(
+                401,
+                "You are not authorized to access monit. Either you supplied the wrong credentials (e.g. bad password), or your browser does not understand how to supply the credentials required",
+            );
+        }
+        let result = match (request.method.as_str(), request.path.as_str()) {
+            ("GET" | "HEAD", "/_status") => self.status(request, 1).await,
+            ("GET" | "HEAD", "/_status2") => self.status(request, 2).await,
+            ("GET" | "HEAD", "/_ping") => Ok(Response::ok("text/plain", "pong\n".to_owned())),
+            ("GET" | "HEAD", "/" | "/_runtime") => self.summary().await,
+            ("GET" | "HEAD" | "POST", "/_doaction") => self.do_action(request, right).await,
+            ("POST", "/_runtime") => self.runtime(request, right).await,
+            ("GET" | "HEAD" | "POST", path) => {
+                self.service(path.trim_start_matches('/'), request, right)
+                    .await
+            }
+            _ => Ok(Response::error(405, "Only GET and POST are possible")),
+        };
+        result.unwrap_or_else(|error| match error {
+            Error::NoSuchService(_) => Response::error(404, NO_SERVICE),
+            Error::Busy(_) => Response::error(
+                503,
+                "Other action already in progress -- please try again later",
+            ),
+            error => Response::error(500, &chain(&error)),
+        })
+    }
+
+    async fn status(&self, request: &Request, version: u8) -> Result<Response, Error> {
+        let overview = self.handle.overview().await?;
+        let summary = request
+            .parameter("level")
+            .is_some_and(|level| level.starts_with("summary"));
+        if request
+            .parameter("format")
+            .is_some_and(|format| format.starts_with("xml"))
+        {
+            return Ok(Response::ok(
+                "text/xml",
+                xml::status(&overview, version, summary),
+            ));
+        }
+        Ok(Response::ok("text/plain", text::status(&overview, summary)))
+    }
+
+    async fn summary(&self) -> Result<Response, Error> {
+        let overview = self.handle.overview().await?;
+        Ok(Response::ok("text/plain", text::status(&overview, true)))
+    }
+
+    /// One service; with an `action` something is done to it.
+    async fn service(
+        &self,
+        name: &str,
+        request: &Request,
+        right: Right,
+    ) -> Result<Response, Error> {
+        let services = self.handle.services().await?;
+        let Some(service) = services
+            .iter()
+            .find(|service| service.name.eq_ignore_ascii_case(name))
+        else {
+            return Err(Error::NoSuchService(name.to_owned()));
+        };
+        let Some(action) = request.parameter("action") else {
+            return Ok(Response::ok("text/plain", text::service(service, false)));
+        };
+        // A GET must not do anything, whatever monit thinks of it: browsers follow links of other sites.
+        if right != Right::Full || request.method != "POST" {
+            return Ok(Response::error(403, NO_RIGHT));
+        }
+        let Some(action) = Action::from_name(action) else {
+            return Ok(Response::error(400, "Invalid action"));
+        };
+        tracing::info!(service = %service.name, action = action.name(), "asked over the monit interface");
+        self.handle.act(&service.name, action).await?;
+        let services = self.handle.services().await?;
+        let service = services
+            .iter()
+            .find(|service| service.name.eq_ignore_ascii_case(name));
+        Ok(Response::ok(
+            "text/plain",
+            service
+                .map(|service| text::service(service, false))
+                .unwrap_or_default(),
+        ))
+    }
+
+    /// `action=stop&service=a&service=b`.
+    async fn do_action(&self, request: &Request, right: Right) -> Result<Response, Error> {
+        if right != Right::Full || request.method != "POST" {
+            return Ok(Response::error(403, NO_RIGHT));
+        }
+        let Some(action) = request.parameter("action").and_then(Action::from_name) else {
+            return Ok(Response::error(400, "Invalid action"));
+        };
+        let services = self.handle.services().await?;
+        let mut names = Vec::new();
+        for (_, name) in request
+            .parameters
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case("service"))
+        {
+            match services
+                .iter()
+                .find(|service| service.name.eq_ignore_ascii_case(name))
+            {
+                Some(service) => names.push(service.name.clone()),
+                None => return Ok(Response::error(400, NO_SERVICE)),
+            }
+        }
+        for name in &names {
+            tracing::info!(service = %name, action = action.name(), "asked over the monit interface");
+            self.handle.act(name, action).await?;
+        }
+        self.summary().await
+    }
+
+    async fn runtime(&self, request: &Request, right: Right) -> Result<Response, Error> {
+        if right != Right::Full {
+            return Ok(Response::error(403, NO_RIGHT));
+        }
+        match (request.parameter("action"), &self.quit) {
+            (Some("validate"), _) => self.handle.validate().await?,
+            (Some("reload"), _) => {
+                if let Err(error) = self.handle.reload().await {
+                    return Ok(Response::error(400, &chain(&error)));
+                }
+            }
+            (Some("stop"), Some(quit)) => quit.cancel(),
+            (Some("stop"), None) => {
+                return Ok(Response::error(
+                    403,
+                    "The supervisor is part of the agent and ends with it",
+                ));
+            }
+            _ => return Ok(Response::error(400, "Invalid action")),
+        }
+        self.summary().await
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
