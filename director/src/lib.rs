@@ -20,6 +20,7 @@ pub mod config;
 pub mod cpi;
 pub mod db;
 pub mod deploy;
+pub mod http;
 pub mod links;
 pub mod listen;
 pub mod manifest;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, blobs, child, cpi, listen, nats, tasks};
+use crate::{agents, blobs, child, cpi, http, listen, nats, tasks};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,7 +153,7 @@ impl Running {
                 .transpose()?;
             let address = config.listen.address;
             tracing::info!(%address, tls = tls.is_some(), "the API listens");
-            let router = axum::Router::new();
+            let router = http::router(director.clone());
             parts.spawn(listen::serve(listener, tls, router, stop.clone()));
         }
         let mut monitor = None;

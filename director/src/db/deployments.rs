@@ -365,3 +365,31 @@ fn only(id: Option<DeploymentId>) -> (&'static str, Vec<sea_orm::Value>) {
         None => ("", vec![]),
     }
 }
+
+/// A config that a deployment was deployed with.
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
+pub struct UsedConfig {
+    /// Whose.
+    pub deployment_id: DeploymentId,
+    /// The deployment's name.
+    pub deployment: String,
+    /// The config.
+    pub config_id: ConfigId,
+    /// Its type.
+    #[sea_orm(from_alias = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The configs that all deployments were deployed with.
+pub async fn configs_in_use(db: &dyn Connection) -> Result<Vec<UsedConfig>, Error> {
+    all(
+        db,
+        "select u.deployment_id, d.name as deployment, u.config_id, c.type, c.name \
+         from deployments_configs u join deployments d on d.id = u.deployment_id \
+         join configs c on c.id = u.config_id order by d.name, c.type, c.id",
+        vec![],
+    )
+    .await
+}

@@ -201,6 +201,14 @@ pub async fn set_size(
         .await
 }
 
+/// Notes that the CPI made another disk of it.
+pub async fn set_cid(db: &dyn Connection, id: DiskId, cid: &str) -> Result<(), Error> {
+    Update::new()
+        .set("disk_cid", Some(cid))
+        .by_id(db, "persistent_disks", id)
+        .await
+}
+
 /// Deletes the row and its snapshots' rows.
 pub async fn delete(db: &dyn Connection, id: DiskId) -> Result<(), Error> {
     db.execute(

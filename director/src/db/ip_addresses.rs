@@ -85,6 +85,32 @@ pub async fn list(db: &dyn Connection) -> Result<Vec<IpAddress>, Error> {
     all(db, "select * from ip_addresses order by id", vec![]).await
 }
 
+/// An address that is taken, and by whom.
+#[derive(Debug, Clone, PartialEq, FromQueryResult)]
+pub struct Owned {
+    /// The address in CIDR notation.
+    pub address_str: String,
+    /// Whose; `None` for an orphaned VM.
+    pub instance_id: Option<InstanceId>,
+    /// `group/uuid`.
+    pub instance_name: Option<String>,
+    /// Of which deployment.
+    pub deployment_name: Option<String>,
+}
+
+/// Every address that is taken, with who has it.
+pub async fn list_with_owners(db: &dyn Connection) -> Result<Vec<Owned>, Error> {
+    all(
+        db,
+        "select a.address_str, a.instance_id, i.job || '/' || i.uuid as instance_name, \
+         d.name as deployment_name from ip_addresses a \
+         left join instances i on i.id = a.instance_id \
+         left join deployments d on d.id = i.deployment_id order by a.id",
+        vec![],
+    )
+    .await
+}
+
 /// The addresses of a deployment's instances.
 pub async fn by_deployment(db: &dyn Connection, id: DeploymentId) -> Result<Vec<IpAddress>, Error> {
     all(

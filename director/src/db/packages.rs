@@ -353,3 +353,15 @@ fn sha1_hex(text: &str) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
+
+/// Whether a package or compiled package has this blob.
+pub async fn has_blob(db: &dyn Connection, blobstore_id: &str) -> Result<bool, Error> {
+    let found: Option<i32> = scalar(
+        db,
+        "select id from packages where blobstore_id = $1 union all \
+         select id from compiled_packages where blobstore_id = $1 limit 1",
+        params![blobstore_id],
+    )
+    .await?;
+    Ok(found.is_some())
+}

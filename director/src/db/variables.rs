@@ -217,3 +217,36 @@ pub async fn value(db: &dyn Connection, variable_id: &str) -> Result<Option<Valu
     )
     .await
 }
+
+/// `(deployment, value's id)` of the deployments whose last successful set has
+/// a value of that name of its own, by deployment.
+pub async fn deployments_using(
+    db: &dyn Connection,
+    name: &str,
+) -> Result<Vec<(String, String)>, Error> {
+    super::connection::pairs(
+        db,
+        "select d.name, v.variable_id from variables v \
+         join deployments d on v.variable_set_id = (select s.id from variable_sets s \
+         where s.deployment_id = d.id and s.deployed_successfully = $1 \
+         order by s.created_at desc, s.id desc limit 1) \
+         where v.variable_name = $2 and v.is_local = $1 order by d.name",
+        params![true, name],
+    )
+    .await
+}
+
+/// `(value's id, name)` of every value in any set of a deployment, by name.
+pub async fn of_deployment(
+    db: &dyn Connection,
+    id: DeploymentId,
+) -> Result<Vec<(String, String)>, Error> {
+    super::connection::pairs(
+        db,
+        "select v.variable_id, v.variable_name from variables v \
+         join variable_sets s on s.id = v.variable_set_id where s.deployment_id = $1 \
+         group by v.variable_id, v.variable_name order by min(v.id)",
+        params![id],
+    )
+    .await
+}

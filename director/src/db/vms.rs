@@ -321,3 +321,31 @@ pub async fn delete_orphan(db: &dyn Connection, id: OrphanedVmId) -> Result<(), 
         .await?;
     Ok(())
 }
+
+impl Vm {
+    /// Its addresses in order: those reserved for it, and those that dynamic
+    /// networks gave it.
+    pub fn ips(&self, reserved: &[String]) -> Vec<String> {
+        let mut ips = reserved.to_vec();
+        if let Json::Object(networks) = self.network_spec() {
+            for network in networks.values() {
+                let text = |key: &str| network.get(key).and_then(Json::as_str).unwrap_or_default();
+                let (ip, prefix) = (text("ip"), text("prefix"));
+                match (ip, prefix) {
+                    ("", _) => {}
+                    (ip, "" | "32" | "128") => ips.push(ip.to_owned()),
+                    (ip, prefix) => ips.push(format!("{ip}/{prefix}")),
+                }
+            }
+        }
+        ips.sort_by_key(|ip| {
+            let address = ip
+                .split('/')
+                .next()
+                .and_then(|ip| ip.parse::<std::net::IpAddr>().ok());
+            (address, ip.clone())
+        });
+        ips.dedup();
+        ips
+    }
+}

@@ -14,12 +14,14 @@ pub struct CleanupArtifacts {
     /// Keep orphaned disks (with `remove_all`).
     #[serde(default)]
     pub keep_orphaned_disks: bool,
-    /// Only say what would be deleted.
-    #[serde(default)]
-    pub dryrun: bool,
 }
 
 impl CleanupArtifacts {
+    /// What it would delete.
+    pub async fn preview(&self, _db: &crate::db::Db) -> Result<serde_json::Value, Error> {
+        Err(Error::other("this director cannot do that yet"))
+    }
+
     /// Runs the task.
     pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
         Err(Error::other("this director cannot do that yet"))

@@ -20,15 +20,6 @@ pub struct UpdateRelease {
     /// Upload again what is there already.
     #[serde(default)]
     pub fix: bool,
-    /// Do nothing if `name` and `version` are there already.
-    #[serde(default)]
-    pub skip_if_exists: bool,
-    /// The name it should have.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The version it should have.
-    #[serde(default)]
-    pub version: Option<String>,
 }
 
 impl UpdateRelease {

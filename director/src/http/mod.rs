@@ -1,0 +1,30 @@
+//! The director's HTTP interface, as the CLI and the health monitor call it.
+//!
+//! [`router`] maps paths to handlers, one file per resource. A handler takes a
+//! [`Request`], which is authenticated already, asks for a [`auth::Permission`],
+//! and either answers from the database or enqueues a task and redirects to it.
+//! [`error`] is the only place where errors become replies.
+
+mod auth;
+mod configs;
+mod deployments;
+mod diff;
+mod errands;
+mod error;
+mod events;
+mod info;
+mod instances;
+mod misc;
+mod problems;
+mod releases;
+mod reply;
+mod request;
+mod router;
+mod snapshots;
+mod stemcells;
+mod tasks;
+mod typed_configs;
+mod uploads;
+
+use request::{Media, Request};
+pub use router::router;

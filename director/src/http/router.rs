@@ -1,0 +1,146 @@
+//! Which handler answers what.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Uri};
+use axum::routing::{any, delete, get, post, put};
+
+use super::auth::User;
+use super::error::Error;
+use super::typed_configs::Kind;
+use super::{
+    Request, configs, deployments, errands, events, info, instances, misc, problems, releases,
+    snapshots, stemcells, tasks, typed_configs,
+};
+use crate::app::Director;
+
+/// Longest body that is held in memory: manifests, configs, requests.
+const BODY: usize = 64 * 1024 * 1024;
+
+/// The director's HTTP interface (upstream: api/controllers), for a TLS
+/// listener of the caller's.
+pub fn router(director: Director) -> Router {
+    let uploads = Router::new()
+        .route("/releases", get(releases::list).post(releases::upload))
+        .route("/stemcells", get(stemcells::list).post(stemcells::upload))
+        .layer(DefaultBodyLimit::disable());
+    let router = Router::new()
+        .route("/info", get(info::show))
+        .route("/locks", get(tasks::locks))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/cancel", post(tasks::cancel_many))
+        .route("/tasks/{id}", get(tasks::show))
+        .route("/tasks/{id}/output", get(tasks::output))
+        .route("/task/{id}", delete(tasks::cancel))
+        .route("/events", get(events::list).post(events::create))
+        .route("/events/{id}", get(events::show))
+        .route(
+            "/configs",
+            get(configs::list)
+                .post(configs::create)
+                .delete(configs::delete_named),
+        )
+        .route("/configs/diff", post(configs::diff))
+        .route("/configs/{id}", get(configs::show).delete(configs::delete))
+        .merge(typed("/cloud_configs", Kind::Cloud))
+        .merge(typed("/runtime_configs", Kind::Runtime))
+        .merge(typed("/cpi_configs", Kind::Cpi))
+        .route("/deployment_configs", get(deployments::configs_in_use))
+        .route(
+            "/releases/{name}",
+            get(releases::show).delete(releases::delete),
+        )
+        .route("/jobs", get(releases::job))
+        .route("/packages/matches", post(releases::package_matches))
+        .route(
+            "/packages/matches_compiled",
+            post(releases::compiled_package_matches),
+        )
+        .route("/packages/blobs/{id}", get(releases::package_blob))
+        .route("/stemcells/{name}/{version}", delete(stemcells::delete))
+        .route("/stemcell_uploads", post(stemcells::is_needed))
+        .route("/disks", get(misc::orphan_disks))
+        .route("/disks/{cid}", delete(misc::delete_disk))
+        .route("/disks/{cid}/attachments", put(misc::attach_disk))
+        .route("/orphan_disks", get(misc::orphan_disks))
+        .route("/orphan_disks/{cid}", delete(misc::delete_orphan_disk))
+        .route("/orphaned_vms", get(misc::orphaned_vms))
+        .route("/vms/{cid}", delete(misc::delete_vm))
+        .route("/networks", get(misc::networks))
+        .route("/cleanup", post(misc::clean_up))
+        .route("/cleanup/dryrun", get(misc::clean_up_dry_run))
+        .route("/resources/{*id}", get(misc::resource))
+        .route(
+            "/resurrection",
+            get(misc::resurrection).put(misc::set_resurrection),
+        )
+        .route("/deployed_variables/{*name}", get(misc::deployed_variable))
+        .route(
+            "/deployments",
+            get(deployments::list).post(deployments::deploy),
+        )
+        .merge(deployment())
+        .layer(DefaultBodyLimit::max(BODY))
+        .merge(uploads);
+    // A method that an endpoint does not take is no endpoint either.
+    router
+        .fallback(any(nowhere))
+        .method_not_allowed_fallback(nowhere)
+        .with_state(director)
+}
+
+fn typed(path: &str, kind: Kind) -> Router<Director> {
+    let list = move |request: Request| typed_configs::list(request, kind);
+    let update = move |request: Request, body: Bytes| typed_configs::update(request, kind, body);
+    let diff = move |request: Request, body: Bytes| typed_configs::diff(request, kind, body);
+    Router::new()
+        .route(path, get(list).post(update))
+        .route(&format!("{path}/diff"), post(diff))
+}
+
+fn deployment() -> Router<Director> {
+    let at = |path: &str| format!("/deployments/{{deployment}}{path}");
+    Router::new()
+        .route(&at(""), get(deployments::show).delete(deployments::delete))
+        .route(&at("/diff"), post(deployments::diff))
+        .route(&at("/variables"), get(deployments::variables))
+        .route(&at("/vms"), get(instances::vms))
+        .route(&at("/instances"), get(instances::list))
+        .route(&at("/ssh"), post(instances::ssh))
+        .route(&at("/jobs/{group}"), put(instances::change_group))
+        .route(
+            &at("/jobs/{group}/{id}"),
+            get(instances::show).put(instances::change_instance),
+        )
+        .route(&at("/jobs/{group}/{id}/logs"), get(instances::logs))
+        .route(
+            &at("/jobs/{group}/{id}/resurrection"),
+            put(instances::resurrection_gone),
+        )
+        .route(
+            &at("/jobs/{group}/{id}/snapshots"),
+            get(snapshots::of_instance),
+        )
+        .route(&at("/snapshots"), get(snapshots::list))
+        .route(
+            &at("/instance_groups/{group}/{id}/actions/{action}"),
+            post(instances::act),
+        )
+        .route(
+            &at("/instance_groups/{group}/{id}/ignore"),
+            put(instances::ignore),
+        )
+        .route(&at("/errands"), get(errands::list))
+        .route(&at("/errands/{errand}/runs"), post(errands::run))
+        .route(&at("/problems"), get(problems::list).put(problems::apply))
+        .route(&at("/scans"), post(problems::scan))
+        .route(&at("/scan_and_fix"), put(problems::scan_and_fix))
+}
+
+async fn nowhere(State(director): State<Director>, uri: Uri, headers: HeaderMap) -> Error {
+    match User::from_headers(&headers, &director.config) {
+        Some(_) => Error::no_endpoint(uri.path()),
+        None => Error::Unauthorized(uri.path().to_owned()),
+    }
+}
