@@ -33,7 +33,8 @@ fn agent(flags: Flags) -> ExitCode {
         .context("start the runtime")
         .and_then(|runtime| runtime.block_on(supervised(flags)));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        // As upstream: an agent has no reason to end well.
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!("Agent exited with error: {error:#}");
             ExitCode::FAILURE

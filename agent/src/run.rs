@@ -31,6 +31,9 @@ pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()>
         () = &mut shutdown => return Ok(()),
     }
 
+    let monit_dir = dirs.monit();
+    std::fs::create_dir_all(&monit_dir)
+        .with_context(|| format!("create {}", monit_dir.display()))?;
     let (service, handle, reports) =
         supervisor::Service::new(supervisor::Options::new(dirs.base()))
             .context("Getting job supervisor")?;

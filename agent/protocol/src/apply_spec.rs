@@ -29,7 +29,7 @@ pub struct ApplySpec {
     #[serde(default, deserialize_with = "nullable::or_default")]
     pub networks: Map<String, Value>,
     /// Unused since instance groups have VM types, but still answered: `{}`.
-    #[serde(default = "empty_object", deserialize_with = "object_or_null")]
+    #[serde(default = "empty_object", with = "object")]
     pub resource_pool: Value,
     /// The deployment's name.
     #[serde(default, deserialize_with = "nullable::or_default")]
@@ -177,11 +177,29 @@ fn empty_object() -> Value {
     Value::Object(Map::new())
 }
 
-fn object_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Null => empty_object(),
-        value => value,
-    })
+/// An object; `null`, which is also the default in memory, is an empty one.
+mod object {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Value, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::Null => super::empty_object(),
+            value => value,
+        })
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Value,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Value::Null => super::empty_object().serialize(serializer),
+            value => value.serialize(serializer),
+        }
+    }
 }
 
 /// `null` and an archive whose members are both empty are none at all.

@@ -127,9 +127,11 @@ async fn call(
         }
         Method::AddDynamicDisk => value(add_dynamic_disk::run(agent, arguments(2)?).await),
         Method::RemoveDynamicDisk => value(remove_dynamic_disk::run(agent, arguments(1)?).await),
-        //TMP Method::FetchLogs => value(fetch_logs::run(agent, arguments(2)?).await),
-        //TMP Method::FetchLogsWithSignedUrl => value(fetch_logs_with_signed_url::run(agent, arguments(1)?).await),
-        //TMP Method::BundleLogs => value(bundle_logs::run(agent, arguments(1)?).await),
+        Method::FetchLogs => value(fetch_logs::run(agent, arguments(2)?).await),
+        Method::FetchLogsWithSignedUrl => {
+            value(fetch_logs_with_signed_url::run(agent, arguments(1)?).await)
+        }
+        Method::BundleLogs => value(bundle_logs::run(agent, arguments(1)?).await),
         Method::Ssh => value(ssh::run(agent, arguments(2)?).await),
         Method::SyncDns => value(sync_dns::run(agent, arguments(3)?).await),
         Method::SyncDnsWithSignedUrl => {
@@ -140,7 +142,6 @@ async fn call(
         Method::Shutdown => value(shutdown::run(agent).await),
         Method::RemoveFile => value(remove_file::run(arguments(1)?).await),
         Method::DeleteArpEntries => value(delete_arp_entries::run(agent, arguments(1)?).await),
-        _ => Err(Error::refused("TMP")),
     }
 }
 

@@ -72,8 +72,12 @@ impl Script<'_> {
             .args(&self.args)
             .env("PATH", PATH)
             .envs(&self.env)
-            .stdin(Stdio::null())
-            .process_group(0);
+            .stdin(Stdio::null());
+        // SAFETY: setsid is async-signal-safe and touches no memory.
+        unsafe {
+            // A session of its own, so that what it leaves behind is told apart from the agent's children.
+            command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into));
+        }
         match self.output {
             Output::Files { stdout, stderr } => command.stdout(stdout).stderr(stderr),
             Output::Kept => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
@@ -182,8 +186,27 @@ fn signal(group: Option<Pid>, signal: Signal) {
     }
 }
 
+/// Whether anything of the group still runs. A zombie does not, and whoever buries it may take its time.
 fn exists(group: Option<Pid>) -> bool {
-    group.is_some_and(|group| killpg(group, None) != Err(Errno::ESRCH))
+    let Some(group) = group else { return false };
+    if killpg(group, None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    processes.filter_map(Result::ok).any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // `pid (name) state parent group ...`, and the name may be anything.
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_ascii_whitespace();
+        let state = fields.next();
+        let member = fields.nth(1).and_then(|field| field.parse().ok()) == Some(group.as_raw());
+        member && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 fn lower_priority(child: &Child) {
