@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::{agents, config, cpi, db, nats, tasks};
+use crate::{agents, config, cpi, db, dns, nats, tasks};
 
 /// The director. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Parts {
     pub nats_ca: nats::ClientCa,
     /// PEM of the CA that signed nats-server's certificate, for agents.
     pub nats_server_ca: String,
+    /// DNS records for agents.
+    pub dns: dns::Publisher,
     /// Who may use the message bus.
     pub nats_users: nats::Users,
 }
@@ -48,6 +50,11 @@ impl Director {
     ) -> agents::Agent {
         self.agents
             .agent(agent_id, instance, Arc::new(task.clone()))
+    }
+
+    /// Whether an agent of a stemcell of that `api_version` is given signed URLs instead of the blobstore's password.
+    pub fn can_sign_urls(&self, stemcell_api_version: Option<u32>) -> bool {
+        self.blobstore.signing_enabled() && stemcell_api_version.unwrap_or(0) >= 3
     }
 
     /// The CPIs by the latest cpi configs.

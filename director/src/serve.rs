@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, blobs, child, cpi, http, listen, nats, tasks};
+use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -156,6 +156,9 @@ impl Running {
             let router = http::router(director.clone());
             parts.spawn(listen::serve(listener, tls, router, stop.clone()));
         }
+        if role == Role::Director {
+            parts.spawn(dns::converge(director.clone(), stop.clone()));
+        }
         let mut monitor = None;
         if let (Some(config), Role::Director) = (&config.monitor, role) {
             monitor = Some(start_monitor(config)?);
@@ -231,6 +234,7 @@ async fn assemble(config: Config, nats: Option<&nats::Server>) -> anyhow::Result
         blobstore,
         agents,
         cpis,
+        dns: dns::Publisher::default(),
         nats_ca,
         nats_server_ca,
         nats_users,
@@ -246,7 +250,7 @@ fn open_blobstore(config: &config::Blobstore) -> anyhow::Result<Store> {
             .get("endpoint")
             .and_then(Value::as_str)
             .context("key 'blobstore.options.endpoint': expected https://host:port")?;
-        let secret = server.secret.as_ref().map_or("", |secret| secret.expose());
+        let secret = server.secret.expose();
         return Ok(Store::embedded(&server.directory, endpoint, secret));
     }
     let options = Value::Object(config.options.0.clone());

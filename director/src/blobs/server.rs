@@ -30,8 +30,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Names and passwords that may read and write.
     pub accounts: Vec<(String, Secret)>,
-    /// The key of signed URLs; without it none is honoured.
-    pub secret: Option<Secret>,
+    /// The key of signed URLs.
+    pub secret: Secret,
 }
 
 impl From<&crate::config::BlobstoreServer> for Options {
@@ -48,7 +48,7 @@ struct Server {
     files: Files,
     /// Digests of `name:password`, so that comparing takes the same time whatever was sent.
     accounts: Vec<digest::Digest>,
-    secret: Option<Secret>,
+    secret: Secret,
 }
 
 /// The blob server, to be served with TLS.
@@ -120,9 +120,6 @@ impl Server {
     }
 
     fn is_signed(&self, request: &Request, object: &str) -> bool {
-        let Some(secret) = &self.secret else {
-            return false;
-        };
         let query = request.uri().query().unwrap_or_default();
         let argument = |name: &str| {
             query
@@ -132,7 +129,7 @@ impl Server {
                 .map_or("", |(_, value)| value)
         };
         signing::verify(
-            secret.expose(),
+            self.secret.expose(),
             request.method().as_str(),
             object,
             argument("st"),

@@ -40,7 +40,7 @@ impl Server {
         let app = router(Options {
             directory: dir.path().join("blobs"),
             accounts: vec![("agent".into(), "s3cret".into())],
-            secret: Some("signing".into()),
+            secret: "signing".into(),
         });
         let tls = crate::nats::server_tls(&tls).unwrap();
         let stop = CancellationToken::new();

@@ -364,7 +364,7 @@ raw! {
         director: Account,
         /// May read and write too; of no use when agents get signed URLs.
         agent: Account,
-        /// Signs URLs; nothing is signed without it.
+        /// Signs URLs.
         secret: String,
     }
 

@@ -291,8 +291,8 @@ pub struct BlobstoreServer {
     pub tls: Tls,
     /// Names and passwords that may read and write.
     pub accounts: Vec<(String, Secret)>,
-    /// Signs URLs; nothing is signed without it.
-    pub secret: Option<Secret>,
+    /// Signs URLs.
+    pub secret: Secret,
 }
 
 /// Who may log in.
@@ -744,7 +744,7 @@ fn blobstore(raw: raw::Blobstore) -> Result<Blobstore, Error> {
                     )?,
                 },
                 accounts,
-                secret: server.secret.map(Secret::new),
+                secret: required(server.secret, "blobstore.server.secret", "a secret")?.into(),
             })
         })
         .transpose()?;
