@@ -448,7 +448,7 @@ impl Agent {
     }
 
     /// Like `send`, but the agent's task is cancelled with the caller's.
-    async fn send_cancellable(&self, method: &str, arguments: Vec<Value>) -> Result<Value, Error> {
+    pub async fn send_cancellable(&self, method: &str, arguments: Vec<Value>) -> Result<Value, Error> {
         let started = self.start_task(method, arguments).await?;
         let Some(task_id) = started.task_id else {
             return Ok(started.value);
