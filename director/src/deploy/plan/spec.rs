@@ -224,19 +224,18 @@ impl Spec {
         spec
     }
 
-    /// What the templates of the instance see: secrets filled in, links by job and name.
+    /// What the templates of all instances of the group see alike: `properties` with secrets filled in, and `links`,
+    /// both by job.
     ///
     /// # Errors
     /// Placeholders that cannot be filled in, in upstream's text with the group named.
-    pub fn template(
+    pub fn template_shared(
         &self,
         links: &links::Resolved,
         values: &Values,
         foreign: &BTreeMap<String, Values>,
     ) -> Result<Value, Error> {
-        let text = |key: &str| self.0.get(key).and_then(Value::as_str).unwrap_or_default();
-        let group = text("name");
-        let mut spec = pick(&self.0, &TEMPLATE_KEYS);
+        let group = self.text("name");
         let mut errors = Vec::new();
         let mut properties = Map::new();
         for (job, own) in self
@@ -256,22 +255,36 @@ impl Spec {
                 )),
             }
         }
+        let mut shared = Map::new();
         if errors.is_empty() {
-            spec.insert("properties".into(), Value::Object(properties));
-            spec.insert(
+            shared.insert("properties".into(), Value::Object(properties));
+            shared.insert(
                 "links".into(),
                 links_of(self, links, values, foreign, &mut errors),
             );
         }
-        if !errors.is_empty() {
-            return Err(Error::new(
-                Kind::Director,
-                indented(
-                    &format!("- Unable to render jobs for instance group '{group}'. Errors are:"),
-                    &errors.join("\n"),
-                ),
-            ));
+        if errors.is_empty() {
+            return Ok(Value::Object(shared));
         }
+        Err(Error::new(
+            Kind::Director,
+            indented(
+                &format!("- Unable to render jobs for instance group '{group}'. Errors are:"),
+                &errors.join("\n"),
+            ),
+        ))
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What the templates of the instance see beside what its group has in common.
+    ///
+    /// # Errors
+    /// Names that make no DNS name.
+    pub fn template(&self) -> Result<Value, Error> {
+        let mut spec = pick(&self.0, &TEMPLATE_KEYS);
         let mut ip = Value::Null;
         let has_jobs = self.0.get("job").is_some_and(|job| !job.is_null());
         let index = self
@@ -293,10 +306,10 @@ impl Spec {
                 if has_jobs {
                     let name = record(
                         &index,
-                        group,
+                        self.text("name"),
                         name,
-                        text("deployment"),
-                        text("dns_domain_name"),
+                        self.text("deployment"),
+                        self.text("dns_domain_name"),
                     )?;
                     settings.insert("dns_record_name".into(), Value::String(name));
                 }
