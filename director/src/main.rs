@@ -1,8 +1,10 @@
 //! The `bosh-director` program.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use bosh_director::config::Config;
@@ -12,6 +14,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// The BOSH director.
 #[derive(Parser)]
@@ -91,34 +94,67 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
             db.close().await.context("close the database")
         }
         Command::NatsSync(file) => {
-            log("info");
+            log("info", None)?;
             nats_sync::run(&file.config, stop).await
         }
         Command::Micro(options) => {
-            log(&options.log_level);
+            log(&options.log_level, None)?;
             micro::run(options, std::io::stdout(), stop).await
         }
         Command::MicroDown { dir } => {
-            log("warn");
+            log("warn", None)?;
             micro::down(&dir).await
         }
     }
 }
 
 fn load(file: &File) -> anyhow::Result<Config> {
-    // Unknown keys are worth a line, so the level cannot wait until the file is read.
-    log("info");
-    serve::load(&file.config)
+    let config = serve::load(&file.config)?;
+    log(&config.log_level, config.log_file.as_deref())?;
+    if !config.unknown_keys.is_empty() {
+        tracing::warn!(
+            file = %file.config.display(),
+            keys = config.unknown_keys.join(", "),
+            "keys that this director does not know are ignored"
+        );
+    }
+    Ok(config)
 }
 
-/// Standard error: standard output is for what scripts read.
-fn log(level: &str) {
-    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(level));
+/// To standard error when there is no file: standard output is for what scripts read.
+fn log(level: &str, file: Option<&Path>) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(directives(level)));
+    let (writer, ansi) = match file {
+        None => (
+            BoxMakeWriter::new(std::io::stderr),
+            std::io::stderr().is_terminal(),
+        ),
+        Some(path) => {
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("open log file {}", path.display()))?;
+            (BoxMakeWriter::new(Arc::new(file)), false)
+        }
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter.with_context(|| format!("log level '{level}'"))?)
+        .with_writer(writer)
+        .with_ansi(ansi)
         .init();
+    Ok(())
+}
+
+/// A bare level is meant for our own code.
+fn directives(level: &str) -> String {
+    const OTHERS: &str = "info,async_nats=warn,sea_orm_migration=warn";
+    match level {
+        "debug" | "trace" => format!("{OTHERS},bosh_director={level},bosh_cpi={level}"),
+        "info" => OTHERS.to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn stop_on_signals() -> anyhow::Result<CancellationToken> {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use axum::Router;
 use bosh_blobstore::Store;
 use bosh_protocol::AgentId;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +104,7 @@ impl Running {
             ),
             _ => None,
         };
-        match assemble(config, nats.as_ref()).await {
+        match assemble(config, role, nats.as_ref()).await {
             Ok(director) => Ok(Self {
                 director,
                 role,
@@ -184,7 +184,11 @@ impl Running {
     }
 }
 
-async fn assemble(config: Config, nats: Option<&nats::Server>) -> anyhow::Result<Director> {
+async fn assemble(
+    config: Config,
+    role: Role,
+    nats: Option<&nats::Server>,
+) -> anyhow::Result<Director> {
     for folder in [
         config.dir.clone(),
         config.tasks_dir(),
@@ -201,6 +205,17 @@ async fn assemble(config: Config, nats: Option<&nats::Server>) -> anyhow::Result
             db::misc::attribute_or_set(&db, "uuid", &fresh).await?
         }
     };
+    if config.record_events && role == Role::Director {
+        let event = db::events::NewEvent {
+            user: "_director".to_string(),
+            action: "start".to_string(),
+            object_type: "director".to_string(),
+            object_name: Some(uuid.clone()),
+            context: Some(json!({"version": config.version})),
+            ..Default::default()
+        };
+        db::events::create(&db, event).await?;
+    }
     let blobstore = open_blobstore(&config.blobstore)?;
     let nats_ca = nats::ClientCa::load(&config.nats.client_ca)?;
     let nats_server_ca = std::fs::read_to_string(&config.nats.server_ca)

@@ -145,6 +145,8 @@ pub struct Config {
     pub certificate_expiry_json_path: Option<PathBuf>,
     /// The health monitor, when the director starts it.
     pub monitor: Option<Monitor>,
+    /// Dotted paths of keys that this director does not know; worth a line in the log.
+    pub unknown_keys: Vec<String>,
 }
 
 /// Where the API listens.
@@ -362,24 +364,17 @@ pub struct Monitor {
 }
 
 impl Config {
-    /// Reads and validates director.yml; unknown keys are logged once.
+    /// Reads and validates director.yml.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::Read(path.to_path_buf(), e))?;
         let raw: raw::Director =
             serde_yaml_ng::from_str(&text).map_err(|e| Error::Parse(path.to_path_buf(), e))?;
-        let unknown = raw.unknown_keys();
-        if !unknown.is_empty() {
-            tracing::warn!(
-                file = %path.display(),
-                keys = unknown.join(", "),
-                "keys that this director does not know are ignored"
-            );
-        }
         Self::resolve(raw)
     }
 
     /// Validates what was read.
     pub fn resolve(raw: raw::Director) -> Result<Self, Error> {
+        let unknown_keys = raw.unknown_keys();
         let runtime = raw.runtime.unwrap_or_default();
         let logging = raw.logging.unwrap_or_default();
         let local_dns = raw.local_dns.unwrap_or_default();
@@ -487,6 +482,7 @@ impl Config {
                 .director_certificate_expiry_json_path
                 .map(PathBuf::from),
             monitor: raw.monitor.map(monitor).transpose()?,
+            unknown_keys,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::{child, nats};
 
@@ -16,9 +16,9 @@ pub(super) struct Programs {
 pub(super) fn check() -> anyhow::Result<Programs> {
     need_root("micro")?;
     for (program, package) in [("ruby", "ruby"), ("runc", "runc"), ("ip", "iproute2")] {
-        child::find(program, None).with_context(|| {
-            format!("{program} not found: install it (Debian, Ubuntu: apt-get install {package})")
-        })?;
+        if child::find(program, None).is_err() {
+            bail!("{program} not found: install it (Debian, Ubuntu: apt-get install {package})");
+        }
     }
     Ok(Programs {
         nats_server: nats::find(None)?,
@@ -35,7 +35,7 @@ pub(super) fn need_root(command: &str) -> anyhow::Result<()> {
 }
 
 pub(super) fn own(program: &str) -> anyhow::Result<PathBuf> {
-    child::find(program, None).with_context(|| {
-        format!("{program} not found: put it beside bosh-director, or on the PATH")
+    child::find(program, None).map_err(|_| {
+        anyhow::anyhow!("{program} not found: put it beside bosh-director, or on the PATH")
     })
 }
