@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks};
+use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks, template};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,6 +197,9 @@ async fn assemble(
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("make directory {}", folder.display()))?;
     }
+    let ruby = child::find("ruby", None).map_err(|_| {
+        anyhow::anyhow!("ruby not found: install it (Debian, Ubuntu: apt-get install ruby)")
+    })?;
     let db = open_database(&config.db).await?;
     let uuid = match &config.uuid {
         Some(uuid) => uuid.clone(),
@@ -249,6 +252,10 @@ async fn assemble(
         blobstore,
         agents,
         cpis,
+        templates: template::Pool::new(template::Options {
+            ruby,
+            ..template::Options::default()
+        }),
         dns: dns::Publisher::default(),
         nats_ca,
         nats_server_ca,
