@@ -24,13 +24,19 @@ enum Token {
     Literal(char),
     One,
     Many,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 impl Glob {
     /// `None` if it is malformed: an open bracket or brace, a trailing backslash.
     pub(crate) fn new(pattern: &str) -> Option<Self> {
-        let alternatives = expand(pattern)?.iter().map(|p| parse(p)).collect::<Option<_>>()?;
+        let alternatives = expand(pattern)?
+            .iter()
+            .map(|p| parse(p))
+            .collect::<Option<_>>()?;
         Some(Self { alternatives })
     }
 
@@ -47,8 +53,13 @@ impl Glob {
     }
 
     pub(crate) fn matches(&self, path: &Path) -> bool {
-        let names: Vec<String> = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-        self.alternatives.iter().any(|parts| match_parts(parts, &names))
+        let names: Vec<String> = path
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        self.alternatives
+            .iter()
+            .any(|parts| match_parts(parts, &names))
     }
 }
 
@@ -113,7 +124,13 @@ fn parse(pattern: &str) -> Option<Vec<Part>> {
     pattern
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
-        .map(|part| if part == "**" { Some(Part::AnyDirectories) } else { parse_name(part).map(Part::Name) })
+        .map(|part| {
+            if part == "**" {
+                Some(Part::AnyDirectories)
+            } else {
+                parse_name(part).map(Part::Name)
+            }
+        })
         .collect()
 }
 
@@ -151,7 +168,9 @@ fn parse_name(name: &str) -> Option<Vec<Token>> {
 fn match_parts(parts: &[Part], names: &[String]) -> bool {
     match parts.split_first() {
         None => names.is_empty(),
-        Some((Part::AnyDirectories, rest)) => (0..=names.len()).any(|n| match_parts(rest, &names[n..])),
+        Some((Part::AnyDirectories, rest)) => {
+            (0..=names.len()).any(|n| match_parts(rest, &names[n..]))
+        }
         Some((Part::Name(tokens), rest)) => names.split_first().is_some_and(|(name, below)| {
             let name: Vec<char> = name.chars().collect();
             match_name(tokens, &name) && match_parts(rest, below)
@@ -176,7 +195,9 @@ fn match_name(tokens: &[Token], name: &[char]) -> bool {
             }
             _ => {}
         }
-        let Some((star_t, star_n)) = star else { return false };
+        let Some((star_t, star_n)) = star else {
+            return false;
+        };
         star = Some((star_t, star_n + 1));
         t = star_t + 1;
         n = star_n + 1;
@@ -188,7 +209,9 @@ fn match_one(token: &Token, c: char) -> bool {
     match token {
         Token::Literal(literal) => *literal == c,
         Token::One | Token::Many => true,
-        Token::Class { negated, ranges } => ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated,
+        Token::Class { negated, ranges } => {
+            ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+        }
     }
 }
 
@@ -216,7 +239,11 @@ mod tests {
             ("./x", "x", true),
         ];
         for (pattern, path, expected) in cases {
-            assert_eq!(Glob::new(pattern).unwrap().matches(Path::new(path)), expected, "{pattern} {path}");
+            assert_eq!(
+                Glob::new(pattern).unwrap().matches(Path::new(path)),
+                expected,
+                "{pattern} {path}"
+            );
         }
         for bad in ["[a", "{a,b", "a\\"] {
             assert!(Glob::new(bad).is_none(), "{bad}");

@@ -70,12 +70,20 @@ impl Drop for Tarball {
 pub async fn tarball(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Tarball, Error> {
     let (dirs, log_types, filters) = (dirs.clone(), log_types.to_owned(), filters.to_vec());
     let made = tokio::task::spawn_blocking(move || make(&dirs, &log_types, &filters)).await;
-    made.unwrap_or_else(|_| Err(Error::Pack(Box::new(jobs::Error::Interrupted("collecting logs")))))
+    made.unwrap_or_else(|_| {
+        Err(Error::Pack(Box::new(jobs::Error::Interrupted(
+            "collecting logs",
+        ))))
+    })
 }
 
 fn make(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Tarball, Error> {
     let files = find(dirs, log_types, filters)?;
-    let tmp = if dirs.tmp().is_dir() { dirs.tmp() } else { std::env::temp_dir() };
+    let tmp = if dirs.tmp().is_dir() {
+        dirs.tmp()
+    } else {
+        std::env::temp_dir()
+    };
     let path = tmp.join(format!("bosh-logs-{}.tgz", uuid::Uuid::new_v4()));
     // Owns the path already, so that a half-written one goes away.
     let wrap = |error| Error::Pack(Box::new(error));
@@ -87,11 +95,20 @@ fn make(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Tarball, Err
 
 fn write_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 /// The files that are wanted: their names in the tarball, and where they are.
-fn find(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+fn find(
+    dirs: &Dirs,
+    log_types: &str,
+    filters: &[String],
+) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let mut places = Vec::new();
     for log_type in log_types.split(',') {
         places.push(match log_type {
@@ -102,16 +119,25 @@ fn find(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Vec<(PathBuf
         });
     }
     let everything = ["**/*".to_owned()];
-    let filters = if filters.is_empty() { &everything } else { filters };
+    let filters = if filters.is_empty() {
+        &everything
+    } else {
+        filters
+    };
 
     let mut found = BTreeMap::new();
     for (dir, prefix) in places {
-        let globs = filters.iter().map(|filter| glob(&dir, filter)).collect::<Result<Vec<_>, _>>()?;
+        let globs = filters
+            .iter()
+            .map(|filter| glob(&dir, filter))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut files = Vec::new();
         walk(&dir, Path::new(""), &mut files)?;
         for name in files {
             if globs.iter().any(|glob| glob.matches(&name)) {
-                found.entry(Path::new(prefix).join(&name)).or_insert_with(|| dir.join(&name));
+                found
+                    .entry(Path::new(prefix).join(&name))
+                    .or_insert_with(|| dir.join(&name));
             }
         }
     }
@@ -121,19 +147,29 @@ fn find(dirs: &Dirs, log_types: &str, filters: &[String]) -> Result<Vec<(PathBuf
 /// A filter that is a directory means all below it.
 fn glob(dir: &Path, filter: &str) -> Result<Glob, Error> {
     let refused = || Error::Filter(filter.to_owned());
-    if Path::new(filter).components().any(|part| matches!(part, std::path::Component::ParentDir)) {
+    if Path::new(filter)
+        .components()
+        .any(|part| matches!(part, std::path::Component::ParentDir))
+    {
         return Err(refused());
     }
     let relative = filter.trim_start_matches('/');
     if dir.join(relative).is_dir() {
-        return Glob::new(&format!("{}/**/*", Glob::escape(relative.trim_end_matches('/')))).ok_or_else(refused);
+        return Glob::new(&format!(
+            "{}/**/*",
+            Glob::escape(relative.trim_end_matches('/'))
+        ))
+        .ok_or_else(refused);
     }
     Glob::new(relative).ok_or_else(refused)
 }
 
 fn walk(root: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
     let dir = root.join(below);
-    let wrap = |source| Error::Walk { dir: dir.display().to_string(), source };
+    let wrap = |source| Error::Walk {
+        dir: dir.display().to_string(),
+        source,
+    };
     let entries = match fs::read_dir(&dir) {
         Ok(entries) => entries,
         // Nothing has been logged yet, or it was removed while we looked.
@@ -178,28 +214,55 @@ mod tests {
 
     fn names(dirs: &Dirs, types: &str, filters: &[&str]) -> Vec<String> {
         let filters: Vec<String> = filters.iter().map(|f| (*f).to_owned()).collect();
-        find(dirs, types, &filters).unwrap().into_iter().map(|(name, _)| name.display().to_string()).collect()
+        find(dirs, types, &filters)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name.display().to_string())
+            .collect()
     }
 
     #[test]
     fn filters_choose_files() {
         let (_root, dirs) = machine();
-        let all = ["monit.log", "redis/.hidden", "redis/old/redis.log.1.gz", "redis/redis.log"];
+        let all = [
+            "monit.log",
+            "redis/.hidden",
+            "redis/old/redis.log.1.gz",
+            "redis/redis.log",
+        ];
         assert_eq!(names(&dirs, "job", &[]), all);
-        assert_eq!(names(&dirs, "job", &["**/*.log"]), ["monit.log", "redis/redis.log"]);
+        assert_eq!(
+            names(&dirs, "job", &["**/*.log"]),
+            ["monit.log", "redis/redis.log"]
+        );
         assert_eq!(names(&dirs, "job", &["*.log"]), ["monit.log"]);
         assert_eq!(names(&dirs, "job", &["redis/"]), &all[1..]);
-        assert_eq!(names(&dirs, "job", &["redis/**/*.gz", "monit.log"]), [all[0], all[2]]);
+        assert_eq!(
+            names(&dirs, "job", &["redis/**/*.gz", "monit.log"]),
+            [all[0], all[2]]
+        );
         assert_eq!(names(&dirs, "job", &["nothing*"]), [""; 0]);
-        assert_eq!(names(&dirs, "agent,system", &[]), ["current", "var/log/syslog"]);
+        assert_eq!(
+            names(&dirs, "agent,system", &[]),
+            ["current", "var/log/syslog"]
+        );
     }
 
     #[test]
     fn what_is_no_type_or_leads_out_is_refused() {
         let (_root, dirs) = machine();
-        assert_eq!(find(&dirs, "job,jobs", &[]).unwrap_err().to_string(), "Invalid log type");
-        assert!(matches!(find(&dirs, "job", &["../../../etc/*".to_owned()]), Err(Error::Filter(_))));
-        assert!(matches!(find(&dirs, "job", &["[".to_owned()]), Err(Error::Filter(_))));
+        assert_eq!(
+            find(&dirs, "job,jobs", &[]).unwrap_err().to_string(),
+            "Invalid log type"
+        );
+        assert!(matches!(
+            find(&dirs, "job", &["../../../etc/*".to_owned()]),
+            Err(Error::Filter(_))
+        ));
+        assert!(matches!(
+            find(&dirs, "job", &["[".to_owned()]),
+            Err(Error::Filter(_))
+        ));
     }
 
     #[tokio::test]
@@ -207,12 +270,22 @@ mod tests {
         let (root, dirs) = machine();
         fs::create_dir_all(dirs.tmp()).unwrap();
         let tarball = tarball(&dirs, "job,system", &[]).await.unwrap();
-        let listing = std::process::Command::new("tar").arg("-xvzOf").arg(tarball.path()).output().unwrap();
+        let listing = std::process::Command::new("tar")
+            .arg("-xvzOf")
+            .arg(tarball.path())
+            .output()
+            .unwrap();
         assert!(listing.status.success(), "{listing:?}");
         let text = String::from_utf8(listing.stdout).unwrap();
-        assert!(text.contains("redis/old/redis.log.1.gz") && text.contains("syslog"), "{text}");
+        assert!(
+            text.contains("redis/old/redis.log.1.gz") && text.contains("syslog"),
+            "{text}"
+        );
         let names = String::from_utf8(listing.stderr).unwrap();
-        assert!(names.contains("./redis/redis.log\n") && names.contains("./var/log/syslog\n"), "{names}");
+        assert!(
+            names.contains("./redis/redis.log\n") && names.contains("./var/log/syslog\n"),
+            "{names}"
+        );
         let path = tarball.path().to_owned();
         assert_eq!(path.parent(), Some(dirs.tmp().as_path()));
         drop(tarball);

@@ -17,9 +17,9 @@ pub mod command;
 mod dirs;
 pub mod dummy;
 mod error;
-mod glob;
 pub(crate) mod files;
-//LINUX
+mod glob;
+pub mod linux;
 pub mod logs;
 mod options;
 mod owner;
