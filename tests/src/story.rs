@@ -367,7 +367,7 @@ pub fn redis_release(dir: &Path) -> anyhow::Result<PathBuf> {
 pub fn cpi(dir: &Path, method: &str, arguments: Value) -> anyhow::Result<Value> {
     let mut child = Command::new(paths::bin("bosh-local-cpi")?)
         .arg("--config")
-        .arg(dir.join("cpi.json"))
+        .arg(dir.join("config/cpi.json"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
