@@ -1,8 +1,11 @@
 //! Deletes a release or one version of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
+use crate::release::delete;
 use crate::tasks::{Context, Error};
 
 /// Deletes a release or one version of it.
@@ -20,7 +23,14 @@ pub struct DeleteRelease {
 
 impl DeleteRelease {
     /// Runs the task.
-    pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
-        Err(Error::other("this director cannot do that yet"))
+    pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+        let name = &self.name;
+        let lock = task
+            .lock(&format!("lock:release:{name}"), Duration::from_secs(10))
+            .await?;
+        let done = delete::delete(director, task, name, self.version.as_deref(), self.force).await;
+        lock.release().await;
+        done?;
+        Ok(format!("/release/{name}"))
     }
 }
