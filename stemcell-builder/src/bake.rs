@@ -1,0 +1,245 @@
+//! Carries a plan out. What comes of it is a whole stemcell, or an error and nothing; mounts are gone either way.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::bootstrap::Origin;
+use crate::chroot::{self, Chroot, Mounted};
+use crate::layer::{self, Work};
+use crate::pack::{self, Lists};
+use crate::plan::{Plan, Step};
+use crate::recipe::{Family, Recipe};
+use crate::rootfs::{self, Rootfs};
+use crate::{command, inventory, stages};
+
+/// Where to work and where to put it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory for the stemcell, made if it is not there.
+    pub output: PathBuf,
+    /// Directory for layers and scratch files, kept between bakes.
+    pub work: PathBuf,
+    /// Install the packages anew, even if a layer with the same is kept.
+    pub refresh: bool,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not root.
+    #[error("baking needs root: it mounts file systems and makes files of many owners")]
+    NotRoot,
+    /// The work directory or the packages.
+    #[error(transparent)]
+    Layer(#[from] layer::Error),
+    /// A mount.
+    #[error(transparent)]
+    Chroot(#[from] chroot::Error),
+    /// A step of a stage.
+    #[error("stage '{stage}' failed")]
+    Stage {
+        /// The stage.
+        stage: &'static str,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+    /// The stemcell was not written.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
+    /// The scratch directory.
+    #[error("could not use '{}'", path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What went wrong in a step.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A file in the tree.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// A program in the tree.
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    /// The agent's binary.
+    #[error("could not read the agent's binary '{}'", path.display())]
+    Agent {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Walking through the tree.
+    #[error("could not walk through the tree")]
+    Walk(#[source] io::Error),
+}
+
+/// Tells a person how far it is.
+pub trait Progress {
+    /// A stage begins: its number, how many there are, its name.
+    fn stage(&mut self, number: usize, of: usize, name: &str);
+    /// Something about the stage.
+    fn detail(&mut self, text: &str);
+}
+
+/// Bakes. The calling thread gets a mount namespace of its own. Returns the path of the stemcell.
+///
+/// # Errors
+/// [`Error`]; the output directory is as it was.
+pub fn bake(
+    recipe: &Recipe,
+    plan: &Plan,
+    options: &Options,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
+    chroot::private_mounts()?;
+    let work = Work::open(&options.work)?;
+    let total = plan.stages.len() + 2;
+    progress.stage(1, total, "packages");
+    let origin = Origin::find(recipe.os, recipe.mirror.as_deref());
+    let layer = work.layer(recipe.os, plan, &origin, options.refresh, &mut |line| {
+        progress.detail(line)
+    })?;
+    if layer.kept {
+        progress.detail("as installed before");
+    }
+
+    let scratch = Scratch(work.scratch("bake")?);
+    let [upper, inner, root] = ["upper", "work", "root"].map(|name| scratch.0.join(name));
+    for path in [&upper, &inner, &root] {
+        fs::create_dir(path).map_err(|source| Error::Scratch {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    // The upper directory's own mode becomes that of the root, whatever the umask.
+    fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(
+        |source| Error::Scratch {
+            path: upper.clone(),
+            source,
+        },
+    )?;
+    let _mounted = Mounted::overlay(&layer.rootfs, &upper, &inner, &root)?;
+    let lists = run_stages(recipe, plan, &root, layer.made, total, progress)?;
+
+    progress.stage(total, total, "pack");
+    let started = Instant::now();
+    let stemcell = pack::pack(
+        recipe,
+        &root,
+        &lists,
+        layer.made,
+        &scratch.0,
+        &options.output,
+    )?;
+    tracing::debug!(ms = started.elapsed().as_millis() as u64, "packed");
+    Ok(stemcell)
+}
+
+/// Removed when dropped, after what is mounted in it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "could not remove; the next bake will");
+        }
+    }
+}
+
+fn run_stages(
+    recipe: &Recipe,
+    plan: &Plan,
+    root: &Path,
+    epoch: u64,
+    total: usize,
+    progress: &mut dyn Progress,
+) -> Result<Lists, Error> {
+    let chroot = Chroot::new(root, epoch)?;
+    let failed = |stage| move |source| Error::Stage { stage, source };
+    let rootfs = Rootfs::open(root).map_err(|error| failed("base")(error.into()))?;
+    let baker = Baker {
+        recipe,
+        root,
+        chroot: &chroot,
+        rootfs: &rootfs,
+    };
+    for (index, stage) in plan.stages.iter().enumerate() {
+        progress.stage(index + 2, total, stage.name);
+        for step in &stage.steps {
+            tracing::debug!(stage = stage.name, ?step, "step");
+            baker.step(step).map_err(failed(stage.name))?;
+        }
+    }
+    baker.lists().map_err(failed("lists"))
+}
+
+struct Baker<'a> {
+    recipe: &'a Recipe,
+    root: &'a Path,
+    chroot: &'a Chroot,
+    rootfs: &'a Rootfs,
+}
+
+impl Baker<'_> {
+    fn step(&self, step: &Step) -> Result<(), StepError> {
+        let rootfs = self.rootfs;
+        match step {
+            Step::Directory { path, mode, owner } => rootfs.directory(path, mode.0, owner)?,
+            Step::File { path, mode, text } => rootfs.write(path, mode.0, &mut text.as_bytes())?,
+            Step::Append { path, text } => rootfs.append(path, text)?,
+            Step::Link { path, target } => rootfs.link(path, target)?,
+            Step::Agent { path } => {
+                let agent = &self.recipe.agent;
+                let mut file = fs::File::open(agent).map_err(|source| StepError::Agent {
+                    path: agent.clone(),
+                    source,
+                })?;
+                rootfs.write(path, 0o755, &mut file)?;
+            }
+            Step::Run { line } => {
+                self.chroot.run(line)?;
+            }
+            Step::Remove { path } => rootfs.remove(path)?,
+            Step::Empty { path } => rootfs.empty(path)?,
+            Step::Unprivilege { keep } => {
+                let changed = inventory::unprivilege(self.root, keep).map_err(StepError::Walk)?;
+                tracing::debug!(changed, "took set-id bits");
+            }
+            Step::ListDevTools { packages, path } => {
+                let list =
+                    inventory::files_of(self.root, self.chroot, self.recipe.os.family(), packages)?;
+                rootfs.write(path, 0o644, &mut list.as_bytes())?;
+            }
+            Step::ListStaticLibraries { path } => {
+                let list = inventory::static_libraries(self.root).map_err(StepError::Walk)?;
+                rootfs.write(path, 0o644, &mut list.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is packed beside the image.
+    fn lists(&self) -> Result<Lists, StepError> {
+        let query = match self.recipe.os.family() {
+            Family::Debian => "COLUMNS=200 dpkg --list",
+            Family::RedHat => "rpm --query --all | sort",
+        };
+        Ok(Lists {
+            packages: self.chroot.run(query)?,
+            dev_tools: self.rootfs.read(stages::DEV_TOOLS)?.unwrap_or_default(),
+        })
+    }
+}

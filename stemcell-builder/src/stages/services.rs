@@ -1,0 +1,111 @@
+//! Process 1 and what runs beside the agent. Upstream: `base_warden`, whose process 1 is runit.
+//!
+//! Here process 1 starts sshd, cron and rsyslogd in the background and becomes the agent, which reaps what it did not
+//! start. The host keys are made on the way, at the first boot only.
+
+use super::agent::{BINARY, CONFIG};
+use super::file;
+use crate::plan::Step;
+use crate::recipe::Recipe;
+
+/// `service NAME ACTION`, for the release scripts that restart one.
+const SERVICE: &str = r#"#!/bin/sh
+# service NAME start|stop|restart|reload|status, for what runs beside the agent.
+name=$1
+action=$2
+case $name in
+  ssh|sshd) pid_file=/run/sshd.pid; start="/usr/sbin/sshd" ;;
+  cron|crond) pid_file=/run/crond.pid; start="$(command -v cron || command -v crond)" ;;
+  rsyslog|rsyslogd) pid_file=/run/rsyslogd.pid; start="/usr/sbin/rsyslogd" ;;
+  *) echo "service: no such service: $name" >&2; exit 1 ;;
+esac
+
+running() {
+  [ -s "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null
+}
+
+stop() {
+  running || return 0
+  pid=$(cat "$pid_file")
+  kill "$pid"
+  for _ in $(seq 100); do
+    kill -0 "$pid" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -9 "$pid"
+}
+
+case $action in
+  start) running || $start ;;
+  stop) stop ;;
+  restart|force-restart) stop && $start ;;
+  reload|force-reload) running && kill -HUP "$(cat "$pid_file")" ;;
+  status) if running; then echo "$name is running"; else echo "$name is not running"; exit 3; fi ;;
+  *) echo "service: no such action: $action" >&2; exit 1 ;;
+esac
+"#;
+
+/// Gives the agent's logs a place where `bosh logs --agent` finds them.
+fn init(recipe: &Recipe) -> String {
+    format!(
+        r#"#!/bin/sh
+# Process 1 of the container. Ends by becoming the agent.
+PATH=/var/vcap/bosh/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+HOME=/root
+export PATH HOME
+unset TERM
+umask 022
+
+# Left by an earlier boot of the same container.
+rm -f /run/sshd.pid /run/crond.pid /run/rsyslogd.pid
+mkdir -p -m 0755 /run/sshd
+
+(
+  for type in ed25519 ecdsa rsa; do
+    key=/etc/ssh/ssh_host_${{type}}_key
+    if [ ! -s $key ]; then
+      rm -f $key $key.pub
+      nice ssh-keygen -q -t $type -f $key -N '' -C ''
+    fi
+  done
+  service rsyslog start
+  service cron start
+  service ssh start
+) >/var/log/boot.log 2>&1 </dev/null &
+
+cd /var/vcap/bosh
+exec >>/var/vcap/bosh/log/current 2>&1 </dev/null
+exec {BINARY} -P {platform} -C {CONFIG}
+"#,
+        platform = recipe.os.platform()
+    )
+}
+
+pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
+    let bin = "/var/vcap/bosh/bin";
+    vec![
+        file("/usr/sbin/runsvdir-start", 0o755, init(recipe)),
+        file("/usr/sbin/service", 0o755, SERVICE),
+        // The agent runs these by name.
+        file(
+            &format!("{bin}/restart_networking"),
+            0o755,
+            "#!/bin/sh\necho 'the network of a container is set up by its CPI'\n",
+        ),
+        file(
+            &format!("{bin}/bosh-start-logging-and-auditing"),
+            0o755,
+            "#!/bin/sh\n# The kernel's audit log is not a container's to read.\nexec service rsyslog start\n",
+        ),
+        file(
+            &format!("{bin}/sync-time"),
+            0o755,
+            "#!/bin/sh\n# A container has the clock of its host. With a clock of its own: chronyc waitsync\nexit 0\n",
+        ),
+        file(
+            &format!("{bin}/bosh-agent-rc"),
+            0o755,
+            "#!/bin/sh\nset -e\nif [ -e /dev/shm ]; then\n  chown root:vcap /dev/shm\n  chmod 0770 /dev/shm\nfi\n",
+        ),
+    ]
+}
