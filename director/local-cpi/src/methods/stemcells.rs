@@ -20,6 +20,9 @@ pub(super) fn create(
     let draft = cpi.store.draft(&cid)?;
     let rootfs = draft.path().join("rootfs");
     std::fs::create_dir(&rootfs).context(|| format!("could not make '{}'", rootfs.display()))?;
+    // The root of a file system is everybody's to enter, whatever the umask of the caller.
+    std::fs::set_permissions(&rootfs, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .context(|| format!("could not set the mode of '{}'", rootfs.display()))?;
     unpack::unpack(image, &rootfs).map_err(|source| Error::Image {
         image: image.display().to_string(),
         source,
