@@ -28,6 +28,8 @@ pub mod raw;
 pub mod releases;
 mod resolve;
 pub mod resolved;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod update;
 pub mod version;
 

@@ -2,17 +2,29 @@
 //!
 //! - [`definition`] reads the `variables` section;
 //! - [`interpolate`] finds and fills in placeholders;
-//! - [`generate`] makes passwords, keys and certificates;
+//! - [`generate`] makes passwords, keys and certificates; [`keys`] asks Ruby for RSA keys, [`certificate`] signs;
 //! - [`cipher`] encrypts values at rest;
-//! - [`store`] is what the database has to offer, and what is done with it in a deploy.
+//! - [`store`] is what the database has to offer, and [`deploy`] what is done with it in a deploy.
 //!
 //! A variable's full name is `/<director>/<deployment>/<name>`, or the name itself if it begins with `/`.
 //!
 //! Upstream: config_server/ and an external config server; here the director is its own.
 
+pub mod certificate;
+pub mod cipher;
+pub mod crypt;
 pub mod definition;
+pub mod deploy;
+pub mod generate;
 pub mod interpolate;
+pub mod keys;
+pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod values;
 
+pub use cipher::{Cipher, Entry};
 pub use definition::Definition;
-pub use values::Values;
+pub use deploy::{Ensured, ensure};
+pub use store::{Sealed, Store};
+pub use values::{Stored, Values};
