@@ -31,6 +31,7 @@ pub mod nats;
 pub mod nats_sync;
 pub mod release;
 pub mod serve;
+mod stemcell;
 pub mod tasks;
 pub mod template;
 pub mod variables;

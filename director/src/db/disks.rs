@@ -320,6 +320,13 @@ pub async fn orphan_snapshots(
     .await
 }
 
+/// Forgets a snapshot of an orphaned disk.
+pub async fn delete_orphan_snapshot(db: &dyn Connection, id: i32) -> Result<(), Error> {
+    db.execute("delete from orphan_snapshots where id = $1", params![id])
+        .await?;
+    Ok(())
+}
+
 /// Forgets an orphaned disk and its snapshots.
 pub async fn delete_orphan(db: &dyn Connection, id: OrphanDiskId) -> Result<(), Error> {
     db.execute(

@@ -419,3 +419,13 @@ pub async fn delete_agent_version(db: &dyn Connection, agent_id: &str) -> Result
     .await?;
     Ok(())
 }
+
+/// Forgets the versions that a blob held.
+pub async fn forget_blob(db: &dyn Connection, blob: BlobId) -> Result<(), Error> {
+    db.execute(
+        "delete from local_dns_blobs where blob_id = $1",
+        params![blob],
+    )
+    .await?;
+    Ok(())
+}

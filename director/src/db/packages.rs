@@ -365,3 +365,23 @@ pub async fn has_blob(db: &dyn Connection, blobstore_id: &str) -> Result<bool, E
     .await?;
     Ok(found.is_some())
 }
+
+/// Everything compiled, with the package's name.
+pub async fn all_compiled(db: &dyn Connection) -> Result<Vec<(String, CompiledPackage)>, Error> {
+    let names: std::collections::HashMap<PackageId, String> =
+        super::connection::pairs(db, "select id, name from packages", vec![])
+            .await?
+            .into_iter()
+            .collect();
+    let compiled: Vec<CompiledPackage> =
+        all(db, "select * from compiled_packages order by id", vec![]).await?;
+    Ok(compiled
+        .into_iter()
+        .map(|compiled| {
+            (
+                names.get(&compiled.package_id).cloned().unwrap_or_default(),
+                compiled,
+            )
+        })
+        .collect())
+}

@@ -4,11 +4,11 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use bosh_director_api::{Cleanup, OrphanDisk, OrphanedVm, Resurrection, SetResurrection};
+use bosh_director_api::{Cleanup, Code, OrphanDisk, OrphanedVm, Resurrection, SetResurrection};
 use serde_json::json;
 
 use super::auth::Permission;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::{Request, reply};
 use crate::db;
 use crate::tasks::{Work, jobs};
@@ -57,6 +57,7 @@ pub(super) async fn orphan_disks(request: Request) -> Result {
 pub(super) async fn delete_disk(request: Request, Path(cid): Path<String>) -> Result {
     request.require(Permission::Admin)?;
     if matches!(request.param("orphan"), None | Some("false")) {
+        check_is_orphan(&request, &cid).await?;
         let work = Work::DeleteOrphanDisks(jobs::delete_orphan_disks::DeleteOrphanDisks {
             disk_cids: vec![cid],
         });
@@ -66,8 +67,20 @@ pub(super) async fn delete_disk(request: Request, Path(cid): Path<String>) -> Re
     reply::enqueue(&request, work, None, "orphan disk").await
 }
 
+/// A disk that an instance has is not deleted this way.
+async fn check_is_orphan(request: &Request, cid: &str) -> Result<()> {
+    if db::disks::find(&request.director.db, cid).await?.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::DeletingPersistentDiskError,
+        format!("Deleting persistent disk is not supported: [\"{cid}\"]"),
+    ))
+}
+
 pub(super) async fn delete_orphan_disk(request: Request, Path(cid): Path<String>) -> Result {
     request.require(Permission::Admin)?;
+    check_is_orphan(&request, &cid).await?;
     let job = jobs::delete_orphan_disks::DeleteOrphanDisks {
         disk_cids: vec![cid],
     };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
+use crate::stemcell::delete;
 use crate::tasks::{Context, Error};
 
 /// Deletes a stemcell from all CPIs.
@@ -19,7 +20,13 @@ pub struct DeleteStemcell {
 
 impl DeleteStemcell {
     /// Runs the task.
-    pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
-        Err(Error::other("this director cannot do that yet"))
+    pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+        let Self {
+            name,
+            version,
+            force,
+        } = self;
+        delete::delete(director, task, &name, &version, force).await?;
+        Ok(format!("/stemcells/{name}/{version}"))
     }
 }

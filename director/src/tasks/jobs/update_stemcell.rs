@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
 use crate::release::Source;
+use crate::stemcell::intake::Intake;
 use crate::tasks::{Context, Error};
 
 /// Takes in a stemcell.
@@ -21,7 +22,14 @@ pub struct UpdateStemcell {
 
 impl UpdateStemcell {
     /// Runs the task.
-    pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
-        Err(Error::other("this director cannot do that yet"))
+    pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+        let intake = Intake {
+            director,
+            task,
+            source: &self.source,
+            sha1: self.sha1.as_deref(),
+            fix: self.fix,
+        };
+        intake.run().await
     }
 }
