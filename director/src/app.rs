@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::{agents, config, cpi, db, dns, nats, tasks, template};
+use crate::{agents, config, cpi, db, dns, nats, tasks, template, variables};
 
 /// The director. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Parts {
     pub nats_ca: nats::ClientCa,
     /// PEM of the CA that signed nats-server's certificate, for agents.
     pub nats_server_ca: String,
+    /// Seals the values of variables.
+    pub secrets: variables::Cipher,
     /// Renders templates in Ruby processes.
     pub templates: template::Pool,
     /// DNS records for agents.

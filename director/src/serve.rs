@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks, template};
+use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks, template, variables};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -220,6 +220,7 @@ async fn assemble(
         db::events::create(&db, event).await?;
     }
     let blobstore = open_blobstore(&config.blobstore)?;
+    let secrets = open_cipher(&config.encryption_key)?;
     let nats_ca = nats::ClientCa::load(&config.nats.client_ca)?;
     let nats_server_ca = std::fs::read_to_string(&config.nats.server_ca)
         .with_context(|| format!("read {}", config.nats.server_ca.display()))?;
@@ -252,6 +253,7 @@ async fn assemble(
         blobstore,
         agents,
         cpis,
+        secrets,
         templates: template::Pool::new(template::Options {
             ruby,
             ..template::Options::default()
@@ -277,6 +279,44 @@ fn open_blobstore(config: &config::Blobstore) -> anyhow::Result<Store> {
     }
     let options = Value::Object(config.options.0.clone());
     Store::open(&config.provider, &options).context("open the blobstore")
+}
+
+/// The key is 64 hexadecimal digits in a file that only its owner may read; made when there is none.
+fn open_cipher(path: &Path) -> anyhow::Result<variables::Cipher> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = variables::Cipher::new_key()?;
+            let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            write_key(path, &text).with_context(|| format!("write {}", path.display()))?;
+            text
+        }
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let digits = text.trim();
+    let key: Option<Vec<u8>> = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok())
+        .collect();
+    let key = key.with_context(|| format!("{}: expected 64 hexadecimal digits", path.display()))?;
+    variables::Cipher::new(&key).with_context(|| format!("key {}", path.display()))
+}
+
+fn write_key(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    // Fails when another process of the same director was faster: its key is the one then.
+    std::fs::hard_link(&temporary, path)?;
+    std::fs::remove_file(&temporary)
 }
 
 fn start_monitor(config: &config::Monitor) -> anyhow::Result<child::Supervised> {

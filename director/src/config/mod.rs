@@ -5,6 +5,8 @@
 
 pub mod raw;
 mod resolved;
+#[cfg(test)]
+mod tests;
 
 pub use resolved::{
     Blobstore, BlobstoreServer, Config, ConfigServer, Cpi, Database, Error, HealthMonitor, Listen,

@@ -144,6 +144,9 @@ raw! {
         default_update_vm_strategy: String,
         /// Ours: the health monitor, started and watched by the director.
         monitor: Monitor,
+        /// Ours: the file of the key that variables are encrypted with; `encryption.key` in `dir` when absent, made if
+        /// need be.
+        encryption_key_path: String,
         /// Ours: the id of this director; only for tests.
         uuid: String,
     }

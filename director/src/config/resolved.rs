@@ -67,6 +67,8 @@ pub struct Config {
     pub nats: Nats,
     /// Task logs and temporary files go under this directory.
     pub dir: PathBuf,
+    /// The file of the key that variables are encrypted with; made if need be.
+    pub encryption_key: PathBuf,
     /// Take snapshots of disks.
     pub enable_snapshots: bool,
     /// How often to try `create_vm` when the CPI says that it is worth it.
@@ -380,7 +382,14 @@ impl Config {
         let local_dns = raw.local_dns.unwrap_or_default();
         let agent = raw.agent.unwrap_or_default();
         let metrics = raw.metrics_server.unwrap_or_default();
+        let dir = raw
+            .dir
+            .map(PathBuf::from)
+            .ok_or_else(|| key("dir", "expected the path of a directory"))?;
         Ok(Self {
+            encryption_key: raw
+                .encryption_key_path
+                .map_or_else(|| dir.join("encryption.key"), PathBuf::from),
             name: raw.name.unwrap_or_default(),
             runtime_ip: runtime.ip.unwrap_or_else(|| "127.0.0.1".to_string()),
             runtime_instance: runtime.instance.unwrap_or_else(|| "unknown".to_string()),
@@ -404,10 +413,7 @@ impl Config {
                 .to_lowercase(),
             log_file: logging.file.map(PathBuf::from),
             nats: nats(raw.nats.unwrap_or_default(), raw.mbus)?,
-            dir: raw
-                .dir
-                .map(PathBuf::from)
-                .ok_or_else(|| key("dir", "expected the path of a directory"))?,
+            dir,
             enable_snapshots: raw.snapshots.and_then(|s| s.enabled).unwrap_or(false),
             max_vm_create_tries: raw.max_vm_create_tries.unwrap_or(5).max(1),
             enable_nats_delivered_templates: raw.enable_nats_delivered_templates.unwrap_or(false),
