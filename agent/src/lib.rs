@@ -13,6 +13,7 @@
 //! | [`platform`] | the machine |
 //! | [`heartbeat`], [`vitals`], [`alerts`] | what the health monitor hears |
 //! | [`spec`] | what the instance is to run |
+//! | [`log`] | where its log goes |
 //! | [`agent`], [`run`](mod@run) | all of that put together |
 
 pub mod agent;
@@ -22,6 +23,7 @@ pub mod compile;
 pub mod config;
 pub mod heartbeat;
 pub mod jobs;
+pub mod log;
 pub mod mbus;
 pub mod platform;
 pub mod rpc;

@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bosh_agent::config::{Flags, Invocation};
-use bosh_agent::supervisor;
+use bosh_agent::{log, supervisor};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     match Invocation::parse(std::env::args_os()) {
@@ -15,7 +14,11 @@ fn main() -> ExitCode {
             println!("{}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Monit(_)) => ExitCode::FAILURE,
+        Ok(Invocation::Monit(arguments)) => supervisor::cli::main(
+            arguments
+                .into_iter()
+                .map(|argument| argument.to_string_lossy().into_owned()),
+        ),
         Err(error) => {
             eprintln!("Parsing options {error}");
             ExitCode::FAILURE
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn agent(flags: Flags) -> ExitCode {
-    log();
+    let first = std::process::id() == 1;
+    log::init(first.then(|| flags.base.join("bosh/log")));
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Files are all it is used for.
@@ -69,16 +73,4 @@ async fn supervised(flags: Flags) -> Result<()> {
         tracing::info!("received {name}, stopping; what is supervised runs on");
     })
     .await
-}
-
-/// To standard error, which runit, systemd or the container keep. `BOSH_AGENT_LOG` is one of error, warn, info, debug, trace.
-fn log() {
-    let level = std::env::var("BOSH_AGENT_LOG")
-        .ok()
-        .and_then(|level| level.parse().ok());
-    tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(LevelFilter::INFO))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
 }

@@ -1,21 +1,27 @@
 //! The agent from its flags to its end: boot, supervisor, message bus.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use bosh_protocol::subject;
 use time::OffsetDateTime;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Parts};
 use crate::config::{Config, Flags};
 use crate::platform::dummy::Dummy;
+use crate::platform::linux::Linux;
 use crate::platform::{Dirs, Owner, Platform};
 use crate::settings::{self, Sources};
 use crate::supervisor::{self, MonitAlert};
 use crate::{alerts, boot, heartbeat, mbus, rpc, spec};
+
+/// Where monit's HTTP interface is.
+const MONIT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2822);
 
 /// Runs until `shutdown` returns, or something fails that the agent cannot do without. Supervised processes live on.
 pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -58,7 +64,11 @@ pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()>
     let mut supervising = tokio::spawn(service.run(stop.clone()));
     tokio::spawn(heartbeat::run(agent.clone()));
     tokio::spawn(send_alerts(agent.clone(), reports));
-    let bus = serve(agent.clone())?;
+    let bus = serve(agent.clone());
+    if flags.platform != "dummy" {
+        // The port is one per machine.
+        monit_interface(&agent.supervisor, &stop).await;
+    }
 
     let ended = tokio::select! {
         () = &mut shutdown => Ok(()),
@@ -85,22 +95,54 @@ fn platform(flags: &Flags, config: &Config, dirs: &Dirs) -> Result<(Arc<dyn Plat
         return Ok((Arc::new(Dummy::new(dirs.clone())), Owner::unchanged()));
     }
     let owner = Owner::root_vcap(dirs).context("Getting platform")?;
-    let _ = config;
-    bail!("only dummy {owner:?}")
+    let linux = Linux::new(dirs.clone(), config.platform.clone());
+    Ok((Arc::new(linux), owner))
 }
 
-fn serve(agent: Arc<Agent>) -> Result<impl Future<Output = Result<(), mbus::Error>>> {
-    let settings = agent.settings.get();
-    let urls = settings.mbus_urls();
-    let Some(url) = urls.first() else {
-        return Err(mbus::Error::NoUrl.into());
+/// Releases and people speak to monit; an agent without its interface is still an agent.
+async fn monit_interface(handle: &supervisor::Handle, stop: &CancellationToken) {
+    let access = match supervisor::api::Access::from_options(handle.options()) {
+        Ok(access) => access,
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no monit interface"
+            );
+            return;
+        }
     };
+    match TcpListener::bind(MONIT_ADDRESS).await {
+        Ok(listener) => {
+            tokio::spawn(supervisor::api::serve(
+                listener,
+                handle.clone(),
+                access,
+                stop.clone(),
+                None,
+            ));
+        }
+        Err(error) => tracing::error!(address = %MONIT_ADDRESS, %error, "no monit interface"),
+    }
+}
+
+/// Serves the message bus that the settings name, for ever.
+async fn serve(agent: Arc<Agent>) -> Result<(), mbus::Error> {
+    let url = agent
+        .settings
+        .get()
+        .mbus_urls()
+        .into_iter()
+        .next()
+        .ok_or(mbus::Error::NoUrl)?;
     match url.expose().split_once("://").map(|(scheme, _)| scheme) {
         Some("nats" | "tls") => {
             let changes = agent.mbus_changes();
-            Ok(mbus::nats::serve(agent, changes))
+            mbus::nats::serve(agent, changes).await
         }
-        scheme => Err(mbus::Error::UnknownScheme(scheme.unwrap_or_default().to_owned()).into()),
+        Some("https") => mbus::https::serve(agent).await,
+        scheme => Err(mbus::Error::UnknownScheme(
+            scheme.unwrap_or_default().to_owned(),
+        )),
     }
 }
 

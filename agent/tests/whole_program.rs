@@ -7,7 +7,7 @@ use std::time::Duration;
 use bosh_protocol::JobState;
 use serde_json::{Value, json};
 use support::agent::{Agent, Director, ID, Monitor};
-use support::nats::{Nats, SILENCE};
+use support::nats::{Ca, Nats, SILENCE};
 use support::{DEADLINE, eventually, release};
 
 /// A director and an agent that answers it.
@@ -537,6 +537,22 @@ async fn update_settings_moves_to_another_nats() {
 }
 
 #[tokio::test]
+async fn a_new_certificate_loses_and_doubles_no_request() {
+    let (nats, _agent, mut director) = ready().await;
+    for _ in 0..3 {
+        let cert = nats.ca.agent(ID).settings();
+        let update = json!({"mbus": {"urls": [nats.url()], "cert": cert}, "trusted_certs": ""});
+        let id = director.start("update_settings", json!([update])).await;
+        // Asked from before until after the change.
+        assert_eq!(director.wait(&id).await.unwrap(), "ok");
+        for _ in 0..50 {
+            assert_eq!(director.call("ping", json!([])).await.unwrap(), "pong");
+        }
+    }
+    assert_eq!(director.unexpected_replies(SILENCE).await, 0);
+}
+
+#[tokio::test]
 async fn survives_a_restart_of_nats_and_of_itself() {
     let (mut nats, mut agent, mut director) = applied().await;
     assert_eq!(director.call("start", json!([])).await.unwrap(), "started");
@@ -608,4 +624,85 @@ async fn unusable_settings_are_named() {
         "{log}"
     );
     assert!(!log.contains("nonsense"));
+}
+
+#[tokio::test]
+async fn create_env_speaks_https() {
+    // Chosen by the kernel, and free again for the agent.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let pair = Ca::new().sign("create-env");
+    let url = format!("https://vcap:b00t@127.0.0.1:{port}");
+    let agent = Agent::start_on(&url, pair.settings(), json!({}));
+    // Another test in this process may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let root = reqwest::Certificate::from_pem(pair.ca.as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([root])
+        .build()
+        .unwrap();
+    let at = |path: &str| format!("https://127.0.0.1:{port}{path}");
+    let call = |method: &str, arguments: Value| {
+        let body =
+            json!({"protocol": 3, "method": method, "arguments": arguments, "reply_to": "cli"})
+                .to_string();
+        client
+            .post(at("/agent"))
+            .basic_auth("vcap", Some("b00t"))
+            .body(body)
+            .send()
+    };
+    let response = eventually("the agent answers", || async {
+        call("ping", json!([])).await.ok()
+    })
+    .await;
+    assert_eq!(response.text().await.unwrap(), r#"{"value":"pong"}"#);
+    let response = call("dance", json!([])).await.unwrap();
+    assert_eq!(
+        response.text().await.unwrap(),
+        r#"{"exception":{"message":"unknown message dance"}}"#
+    );
+
+    let refused = client
+        .post(at("/agent"))
+        .basic_auth("vcap", Some("wrong"))
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 401);
+    assert_eq!(refused.headers()["www-authenticate"], "Basic realm=\"\"");
+
+    let blob = "x".repeat(1_000_000);
+    let put = client
+        .put(at("/blobs/b-1"))
+        .basic_auth("vcap", Some("b00t"))
+        .body(blob.clone())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(put.status(), 201);
+    let get = |id: &str| {
+        client
+            .get(at(&format!("/blobs/{id}")))
+            .basic_auth("vcap", Some("b00t"))
+            .send()
+    };
+    assert_eq!(get("b-1").await.unwrap().text().await.unwrap(), blob);
+    assert_eq!(get("b-2").await.unwrap().status(), 404);
+    assert_eq!(
+        client.get(at("/blobs/b-1")).send().await.unwrap().status(),
+        401
+    );
+    let elsewhere = client
+        .get(at("/elsewhere"))
+        .basic_auth("vcap", Some("b00t"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(elsewhere.status(), 404);
+    drop(agent);
 }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`bus`] | what the rest of the agent sees: publish, and know when there is a connection |
 //! | [`nats`] | NATS with a client certificate |
+//! | [`https`] | HTTPS with a password, for `bosh create-env` |
 //! | [`tls`] | whom to trust, who to be |
 //! | [`reply`] | replies that fit |
 
 pub mod bus;
+pub mod https;
 pub mod nats;
 pub mod reply;
 pub mod tls;
@@ -35,6 +37,15 @@ pub enum Error {
     /// The connection cannot be set up at all.
     #[error("connect to NATS")]
     Connect(#[from] async_nats::ConnectError),
+    /// The port cannot be opened.
+    #[error("Starting HTTP listener on {address}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The subscription was not taken.
     #[error("subscribe to {subject}")]
     Subscribe {

@@ -1,6 +1,7 @@
 //! NATS with a client certificate: one subscription to `agent.<id>`, and a new connection when `update_settings` brings
 //! another address or certificate. Source: upstream mbus/nats_handler.go; upstream restarts the agent for that.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use crate::rpc;
 const MAX_REQUESTS: usize = 32;
 /// The longest pause between two attempts to connect; the director gives up on a request after 45 seconds.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How many reply subjects are remembered.
+const MAX_RECENT: usize = 64;
+/// How long an old connection may take to bring its last requests.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest wait for a connection that is to replace another.
 const REPLACE_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -26,28 +31,91 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
     changes.mark_unchanged();
     let mut connection = Connection::open(&agent.settings.get(), &agent.bus).await?;
     agent.bus.replace(connection.client.clone());
-    let permits = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let mut server = Server {
+        agent,
+        permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
+        recent: VecDeque::new(),
+    };
     loop {
         tokio::select! {
             message = connection.requests.next() => match message {
-                Some(message) => {
-                    let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
-                    let agent = agent.clone();
-                    tokio::spawn(async move {
-                        answer(&agent, message).await;
-                        drop(permit);
-                    });
-                }
+                Some(message) => server.take(message).await,
                 // The client has given up for good; it does so only when told to.
-                None => connection = reopen(&agent).await,
+                None => connection = reopen(&server.agent).await,
             },
             changed = changes.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                let old = std::mem::replace(&mut connection, reopen(&agent).await);
-                old.close().await;
+                // Requests arrive by both for a moment rather than by none.
+                let new = reopen(&server.agent).await;
+                let old = std::mem::replace(&mut connection, new);
+                server.finish(old).await;
             }
+        }
+    }
+}
+
+struct Server {
+    agent: Arc<Agent>,
+    permits: Arc<Semaphore>,
+    /// Reply subjects of the requests taken last: one that comes again has come by another connection.
+    recent: VecDeque<String>,
+}
+
+impl Server {
+    async fn take(&mut self, message: Message) {
+        let mut request: Request = match serde_json::from_slice(&message.payload) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(%error, "a request that is none");
+                return;
+            }
+        };
+        let mut reply_to = std::mem::take(&mut request.reply_to);
+        if reply_to.is_empty() {
+            reply_to = message
+                .reply
+                .map(|reply| reply.to_string())
+                .unwrap_or_default();
+        }
+        if !reply_to.is_empty() {
+            if self.recent.contains(&reply_to) {
+                tracing::debug!(reply_to, "the same request again");
+                return;
+            }
+            self.recent.truncate(MAX_RECENT - 1);
+            self.recent.push_front(reply_to.clone());
+        }
+        let Ok(permit) = self.permits.clone().acquire_owned().await else {
+            return;
+        };
+        let agent = self.agent.clone();
+        tokio::spawn(async move {
+            let response = rpc::dispatch(&agent, request).await;
+            if !reply_to.is_empty() {
+                agent
+                    .bus
+                    .publish_bytes(reply_to, reply::encode(&response, MAX_REPLY))
+                    .await;
+            }
+            drop(permit);
+        });
+    }
+
+    /// Takes what a connection has brought already, and ends it.
+    async fn finish(&mut self, mut old: Connection) {
+        if let Err(error) = old.client.drain().await {
+            tracing::debug!(%error, "leave the old NATS");
+            return;
+        }
+        let rest = async {
+            while let Some(message) = old.requests.next().await {
+                self.take(message).await;
+            }
+        };
+        if tokio::time::timeout(LEAVE_DEADLINE, rest).await.is_err() {
+            tracing::debug!("the old NATS does not let go");
         }
     }
 }
@@ -98,16 +166,6 @@ impl Connection {
             .map_err(|source| Error::Subscribe { subject, source })?;
         Ok(Self { client, requests })
     }
-
-    /// Lets what is under way leave, and ends.
-    async fn close(mut self) {
-        if let Err(error) = self.requests.unsubscribe().await {
-            tracing::debug!(%error, "unsubscribe from the old NATS");
-        }
-        if let Err(error) = self.client.drain().await {
-            tracing::debug!(%error, "leave the old NATS");
-        }
-    }
 }
 
 /// Connects with the settings of now, however long it takes to get usable ones.
@@ -136,31 +194,6 @@ async fn reopen(agent: &Agent) -> Connection {
             }
         }
     }
-}
-
-async fn answer(agent: &Arc<Agent>, message: Message) {
-    let mut request: Request = match serde_json::from_slice(&message.payload) {
-        Ok(request) => request,
-        Err(error) => {
-            tracing::error!(%error, "a request that is none");
-            return;
-        }
-    };
-    if request.reply_to.is_empty() {
-        request.reply_to = message
-            .reply
-            .map(|reply| reply.to_string())
-            .unwrap_or_default();
-    }
-    let reply_to = std::mem::take(&mut request.reply_to);
-    let response = rpc::dispatch(agent, request).await;
-    if reply_to.is_empty() {
-        return;
-    }
-    agent
-        .bus
-        .publish_bytes(reply_to, reply::encode(&response, MAX_REPLY))
-        .await;
 }
 
 /// How long to wait before the n-th attempt: at once, then 100 ms, doubled each time, and up to half of it more so that

@@ -25,6 +25,11 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts an agent on that nats-server with these settings added.
     pub(crate) fn start(nats: &Nats, more: Value) -> Self {
+        Self::start_on(&nats.url(), nats.ca.agent(ID).settings(), more)
+    }
+
+    /// Starts an agent on that message bus with these settings added.
+    pub(crate) fn start_on(url: &str, cert: Value, more: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("base");
         std::fs::create_dir_all(base.join("bosh")).unwrap();
@@ -35,7 +40,7 @@ impl Agent {
                                      "default": ["gateway", "dns"], "preconfigured": true}},
             "vm": {"name": "vm-1"},
             "env": {"bosh": {
-                "mbus": {"urls": [nats.url()], "cert": nats.ca.agent(ID).settings()},
+                "mbus": {"urls": [url], "cert": cert},
                 "blobstores": [{"provider": "local", "options": {"blobstore_path": dir.path().join("blobs")}}],
             }},
         });
@@ -127,6 +132,7 @@ pub(crate) struct Director {
     client: Client,
     replies: Subscriber,
     requests: u64,
+    given_up: Vec<String>,
 }
 
 impl Director {
@@ -141,6 +147,7 @@ impl Director {
             client,
             replies,
             requests: 0,
+            given_up: Vec::new(),
         }
     }
 
@@ -178,14 +185,29 @@ impl Director {
         tokio::time::timeout(wait, async {
             loop {
                 let message = self.replies.next().await.unwrap();
-                // Answers to requests that were given up may come late.
                 if message.subject.as_str() == reply_to {
                     return serde_json::from_slice(&message.payload).unwrap();
                 }
+                // Answers to requests that were given up may come late; others must not.
+                assert!(
+                    self.given_up.contains(&message.subject.to_string()),
+                    "a second {}",
+                    message.subject
+                );
             }
         })
         .await
+        .inspect_err(|_| self.given_up.push(reply_to.clone()))
         .ok()
+    }
+
+    /// How many replies come that nobody waits for.
+    pub(crate) async fn unexpected_replies(&mut self, listen: Duration) -> usize {
+        let mut count = 0;
+        while let Ok(Some(_)) = tokio::time::timeout(listen, self.replies.next()).await {
+            count += 1;
+        }
+        count
     }
 
     /// One request's value or the message of its exception.
