@@ -101,7 +101,9 @@ impl Collection {
 
     /// Throws away what has been unpacked so far.
     pub fn abort(&self, bundle: &Bundle) -> Result<(), Error> {
-        Ok(files::remove(&partial(&bundle.path))?)
+        files::remove(&partial(&bundle.path))?;
+        remove_empty_parent(&bundle.path);
+        Ok(())
     }
 
     /// Makes an installed bundle the current one of its name.
@@ -129,10 +131,7 @@ impl Collection {
     /// Removes an installed bundle, and its name's directory with the last one.
     pub fn uninstall(&self, bundle: &Bundle) -> Result<(), Error> {
         files::remove(&bundle.path)?;
-        if let Some(parent) = bundle.path.parent() {
-            // Not empty: other versions are still there.
-            let _ = fs::remove_dir(parent);
-        }
+        remove_empty_parent(&bundle.path);
         Ok(())
     }
 
@@ -181,6 +180,14 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
         })
     } else {
         Ok(())
+    }
+}
+
+/// Removes the directory of a name with its last version.
+fn remove_empty_parent(path: &Path) {
+    if let Some(parent) = path.parent() {
+        // Not empty: other versions are still there.
+        let _ = fs::remove_dir(parent);
     }
 }
 

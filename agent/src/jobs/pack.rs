@@ -1,6 +1,6 @@
 //! Making a tarball of a directory: compiled packages and logs.
 //!
-//! As GNU tar makes them: names start with `./`, links stay links, files with several names are stored once. The gzip
+//! As GNU tar makes them: links stay links, files with several names are stored once. The gzip
 //! stream is made on one thread while another reads files.
 
 use super::Error;

@@ -283,7 +283,7 @@ mod tests {
         );
         let names = String::from_utf8(listing.stderr).unwrap();
         assert!(
-            names.contains("./redis/redis.log\n") && names.contains("./var/log/syslog\n"),
+            names.contains("redis/redis.log\n") && names.contains("var/log/syslog\n"),
             "{names}"
         );
         let path = tarball.path().to_owned();

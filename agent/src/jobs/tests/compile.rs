@@ -121,10 +121,16 @@ async fn the_result_of_the_script_is_uploaded() {
         .output()
         .unwrap();
     assert!(listing.status.success());
-    assert!(
-        String::from_utf8(listing.stdout)
-            .unwrap()
-            .starts_with("./\n./bin/\n")
+    let names = String::from_utf8(listing.stdout).unwrap();
+    assert_eq!(
+        names,
+        "./
+bin/
+bin/same
+bin/tool
+link
+out
+"
     );
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        // Nothing happens if another test of this process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let root = tempfile::tempdir().unwrap();
         let dirs = Dirs::below(root.path().join("machine"));
         std::fs::create_dir_all(dirs.base()).unwrap();

@@ -116,7 +116,14 @@ impl Linux {
         mounts::device(first, &point, &disk.mount_options).await?;
         let grown = partition::grow_filesystem(first, &point).await;
         mounts::unmount(&point).await?;
-        grown
+        match grown {
+            // Some containers may not grow what is mounted; its journal has just been replayed.
+            Err(error) if partition::filesystem(first).await?.as_deref() == Some("ext4") => {
+                tracing::info!(%error, "cannot grow a mounted filesystem, trying it unmounted");
+                partition::grow_filesystem(first, &point).await
+            }
+            other => other,
+        }
     }
 
     pub(super) async fn mount_persistent(
