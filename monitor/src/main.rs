@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::Context;
@@ -26,8 +27,17 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bosh-monitor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     log_to(&config)?;
     rustls::crypto::ring::default_provider()

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -36,12 +37,19 @@ enum What {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let pidfile = arguments.dir.join("demo.pid");
-    match arguments.command {
+    let outcome = match arguments.command {
         What::Up { once } => up(&arguments.dir, &pidfile, once).await,
         What::Down => down(&arguments.dir, &pidfile).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
