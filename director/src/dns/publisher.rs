@@ -235,32 +235,44 @@ async fn send(
     targets: Vec<Target>,
 ) -> Result<(), Error> {
     let total = targets.len();
-    let synced: Vec<Option<String>> = stream::iter(targets)
-        .map(|target| async move {
-            match tell(director, published, &target).await {
-                Ok(true) => Some(target.agent_id.into_string()),
-                Ok(false) => {
-                    tracing::error!(agent = %target.agent_id, "agent did not take the DNS records");
-                    None
-                }
-                Err(error) => {
-                    tracing::warn!(agent = %target.agent_id, %error, "agent not told of DNS records");
-                    None
-                }
-            }
-        })
+    // Futures first, a stream of them then: a stream of closures that borrow is not `Send` enough for a task.
+    let calls: Vec<_> = targets
+        .into_iter()
+        .map(|target| told(director, published, target))
+        .collect();
+    let synced: Vec<Option<String>> = stream::iter(calls)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     let tx = director.db.begin().await?;
-    let mut told = 0;
+    let mut count = 0;
     for agent_id in synced.into_iter().flatten() {
         db::dns::set_agent_version(&tx, &agent_id, published.version).await?;
-        told += 1;
+        count += 1;
     }
     tx.commit().await?;
-    tracing::debug!(version = published.version, told, total, "DNS records");
+    tracing::debug!(
+        version = published.version,
+        told = count,
+        total,
+        "DNS records"
+    );
     Ok(())
+}
+
+/// The agent's id if it took the records.
+async fn told(director: &Director, published: &Published, target: Target) -> Option<String> {
+    match tell(director, published, &target).await {
+        Ok(true) => Some(target.agent_id.into_string()),
+        Ok(false) => {
+            tracing::error!(agent = %target.agent_id, "agent did not take the DNS records");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(agent = %target.agent_id, %error, "agent not told of DNS records");
+            None
+        }
+    }
 }
 
 async fn tell(
