@@ -61,6 +61,80 @@ struct Filter {
     lifecycle: String,
 }
 
+/// What filters look at in an instance group.
+#[derive(Debug, Clone, Default)]
+pub struct Facts<'a> {
+    name: &'a str,
+    lifecycle: &'a str,
+    azs: Vec<&'a str>,
+    networks: Vec<&'a str>,
+    os: &'a str,
+    /// Job and release.
+    jobs: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Facts<'a> {
+    /// Of an instance group that has been resolved.
+    pub fn of(group: &'a InstanceGroup) -> Self {
+        Self {
+            name: &group.name,
+            lifecycle: match group.lifecycle {
+                Lifecycle::Service => "service",
+                Lifecycle::Errand => "errand",
+            },
+            azs: group.azs.iter().map(|az| az.name.as_str()).collect(),
+            networks: group
+                .networks
+                .iter()
+                .map(|network| network.network.name.as_str())
+                .collect(),
+            os: &group.stemcell.os,
+            jobs: group
+                .jobs
+                .iter()
+                .map(|job| (job.name.as_str(), job.release_name.as_str()))
+                .collect(),
+        }
+    }
+
+    /// Of an instance group as written, with the manifest's `stemcells`.
+    pub fn of_raw(group: &'a Value, stemcells: &'a Value) -> Self {
+        let text = |value: &'a Value, key: &str| {
+            value.get(key).and_then(Value::as_str).unwrap_or_default()
+        };
+        let list = |key: &str| {
+            group
+                .get(key)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        let alias = text(group, "stemcell");
+        let stemcell = stemcells
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|stemcell| text(stemcell, "alias") == alias);
+        Self {
+            name: text(group, "name"),
+            lifecycle: match text(group, "lifecycle") {
+                "" => "service",
+                other => other,
+            },
+            azs: list("azs").filter_map(Value::as_str).collect(),
+            networks: list("networks")
+                .map(|network| text(network, "name"))
+                .collect(),
+            os: stemcell
+                .map(|stemcell| text(stemcell, "os"))
+                .unwrap_or_default(),
+            jobs: list("jobs")
+                .map(|job| (text(job, "name"), text(job, "release")))
+                .collect(),
+        }
+    }
+}
+
 /// Reads `addons`; the jobs' releases have to be among `releases`.
 pub fn read(section: Section<'_>, level: Level, releases: &[String]) -> Result<Vec<Addon>, Error> {
     let mut all = Vec::new();
@@ -115,6 +189,11 @@ impl Addon {
 
     /// Whether it is for this instance group.
     pub fn applies(&self, deployment: &str, teams: &[String], group: &InstanceGroup) -> bool {
+        self.applies_to(deployment, teams, &Facts::of(group))
+    }
+
+    /// Whether it is for an instance group of which this is known.
+    pub fn applies_to(&self, deployment: &str, teams: &[String], group: &Facts<'_>) -> bool {
         self.include.applies(deployment, teams, group)
             && !self.exclude.applies(deployment, teams, group)
     }
@@ -246,45 +325,31 @@ impl Filter {
         })
     }
 
-    fn applies(&self, deployment: &str, teams: &[String], group: &InstanceGroup) -> bool {
-        let lifecycle = match group.lifecycle {
-            Lifecycle::Service => "service",
-            Lifecycle::Errand => "errand",
+    fn applies(&self, deployment: &str, teams: &[String], group: &Facts<'_>) -> bool {
+        let any_of = |wanted: &[String], present: &[&str]| {
+            wanted.iter().any(|name| present.contains(&name.as_str()))
         };
         let narrowed = [
-            (self.lifecycle.is_empty(), self.lifecycle == lifecycle),
-            (
-                self.azs.is_empty(),
-                self.azs
-                    .iter()
-                    .any(|name| group.azs.iter().any(|az| az.name == *name)),
-            ),
+            (self.lifecycle.is_empty(), self.lifecycle == group.lifecycle),
+            (self.azs.is_empty(), any_of(&self.azs, &group.azs)),
             (
                 self.teams.is_empty(),
                 self.teams.iter().any(|team| teams.contains(team)),
             ),
             (
                 self.stemcells.is_empty(),
-                self.stemcells.contains(&group.stemcell.os),
+                any_of(&self.stemcells, &[group.os]),
             ),
             (
                 self.networks.is_empty(),
-                self.networks.iter().any(|name| {
-                    group
-                        .networks
-                        .iter()
-                        .any(|network| network.network.name == *name)
-                }),
+                any_of(&self.networks, &group.networks),
             ),
         ];
         if narrowed.iter().any(|(unset, matches)| !unset && !matches) {
             return false;
         }
         let has_job = |(name, release): &(String, String)| {
-            group
-                .jobs
-                .iter()
-                .any(|job| job.name == *name && job.release_name == *release)
+            group.jobs.contains(&(name.as_str(), release.as_str()))
         };
         let named = [
             (
@@ -294,7 +359,7 @@ impl Filter {
             (self.jobs.is_empty(), self.jobs.iter().any(has_job)),
             (
                 self.instance_groups.is_empty(),
-                self.instance_groups.contains(&group.name),
+                any_of(&self.instance_groups, &[group.name]),
             ),
         ];
         if named.iter().all(|(unset, _)| *unset) {

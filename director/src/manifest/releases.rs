@@ -8,25 +8,29 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::error::{Error, Kind};
-use super::input::{Input, catalog};
+use super::input::catalog;
 use super::raw::{Section, inspect};
 use super::resolved::{Release, Stemcell};
 use super::version::{Version, Wanted, modern, old};
 
 /// Puts versions in place of `latest` and of prefixes in `releases` and `stemcells`, and the operating system
 /// of stemcells named by name.
-pub fn fix_versions(manifest: &mut Map<String, Value>, input: &Input) -> Result<(), Error> {
+pub fn fix_versions(
+    manifest: &mut Map<String, Value>,
+    uploaded: &[Arc<catalog::ReleaseVersion>],
+    uploaded_stemcells: &[catalog::Stemcell],
+) -> Result<(), Error> {
     if let Some(Value::Array(stemcells)) = manifest.get_mut("stemcells") {
         for stemcell in stemcells {
             if let Value::Object(stemcell) = stemcell {
-                fix_stemcell(stemcell, &input.stemcells)?;
+                fix_stemcell(stemcell, uploaded_stemcells)?;
             }
         }
     }
     if let Some(Value::Array(releases)) = manifest.get_mut("releases") {
         for release in releases {
             if let Value::Object(release) = release {
-                fix_release(release, &input.releases)?;
+                fix_release(release, uploaded)?;
             }
         }
     }

@@ -38,7 +38,7 @@ pub fn resolve(input: &Input) -> Result<Desired, Error> {
         ));
     };
     check_sections(map)?;
-    releases::fix_versions(map, input)?;
+    releases::fix_versions(map, &input.releases, &input.stemcells)?;
     let section = Section::over(map);
     let name = section.string("name")?;
     let cloud_config = interpolate(
