@@ -1,5 +1,7 @@
 //! The DAV backend and signed URLs against a server that behaves as upstream's nginx does.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, like tests")]
+
 use axum::{
     Router,
     body::{Body, Bytes},

@@ -88,7 +88,7 @@ impl Compiler {
             move |source| Error::Package {
                 operation,
                 name: name.to_owned(),
-                source,
+                source: Box::new(source),
             }
         };
         check_name("package name", name)?;
@@ -124,7 +124,7 @@ impl Compiler {
                 .await
                 .map_err(|source| Error::Packaging {
                     name: name.to_owned(),
-                    source,
+                    source: Box::new(source),
                 })?;
         }
 
@@ -165,7 +165,7 @@ impl Compiler {
             let of = |source| Error::Package {
                 operation: "installing dependency",
                 name: name.to_owned(),
-                source,
+                source: Box::new(source),
             };
             let digest = Some(&dependency.source.digest);
             let bundle = self

@@ -16,7 +16,7 @@ pub enum Error {
         name: String,
         /// The cause.
         #[source]
-        source: jobs::Error,
+        source: Box<jobs::Error>,
     },
     /// The packaging script failed; its output is in the cause.
     #[error("running the packaging script of package '{name}'")]
@@ -25,12 +25,18 @@ pub enum Error {
         name: String,
         /// How it ended.
         #[source]
-        source: packaging::Error,
+        source: Box<packaging::Error>,
     },
     /// The machine.
     #[error(transparent)]
     Platform(#[from] platform::Error),
     /// Installed packages could not be listed or removed.
     #[error(transparent)]
-    Jobs(#[from] jobs::Error),
+    Jobs(#[from] Box<jobs::Error>),
+}
+
+impl From<jobs::Error> for Error {
+    fn from(error: jobs::Error) -> Self {
+        Self::Jobs(Box::new(error))
+    }
 }
