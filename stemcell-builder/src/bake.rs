@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::bootstrap::Origin;
 use crate::chroot::{self, Chroot, Mounted};
 use crate::layer::{self, Work};
-use crate::pack::{self, Lists};
+use crate::pack::{self, Lists, Places};
 use crate::plan::{Plan, Step};
 use crate::recipe::{Family, Recipe};
 use crate::rootfs::{self, Rootfs};
@@ -136,14 +136,13 @@ pub fn bake(
 
     progress.stage(total, total, "pack");
     let started = Instant::now();
-    let stemcell = pack::pack(
-        recipe,
-        &root,
-        &lists,
-        layer.made,
-        &scratch.0,
-        &options.output,
-    )?;
+    let places = Places {
+        root: &root,
+        scratch: &scratch.0,
+        kept: &layer.blocks,
+        output: &options.output,
+    };
+    let stemcell = pack::pack(recipe, &places, &lists, layer.made)?;
     tracing::debug!(ms = started.elapsed().as_millis() as u64, "packed");
     Ok(stemcell)
 }
@@ -241,5 +240,180 @@ impl Baker<'_> {
             packages: self.chroot.run(query)?,
             dev_tools: self.rootfs.read(stages::DEV_TOOLS)?.unwrap_or_default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Mode, Stage};
+    use crate::recipe::Os;
+    use crate::recipe::tests::recipe;
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn stage(&mut self, _: usize, _: usize, _: &str) {}
+        fn detail(&mut self, _: &str) {}
+    }
+
+    /// A work directory with a layer as if it had been installed before: busybox and what a bake asks of a distribution.
+    struct Kitchen {
+        dir: tempfile::TempDir,
+        recipe: Recipe,
+        plan: Plan,
+    }
+
+    impl Kitchen {
+        fn new(steps: Vec<Step>) -> Self {
+            assert!(nix::unistd::geteuid().is_root(), "baking needs root");
+            let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+                .iter()
+                .find(|path| Path::new(path).exists())
+                .expect("this test needs a static busybox (apt-get install busybox-static)");
+            let dir = tempfile::tempdir().unwrap();
+            let mut recipe = recipe(Os::DebianBookworm);
+            recipe.agent = dir.path().join("agent");
+            fs::write(&recipe.agent, "agent").unwrap();
+            let mut plan = Plan::new(&recipe);
+            plan.stages = vec![Stage {
+                name: "only",
+                steps,
+            }];
+            let origin = Origin::find(recipe.os, None);
+            let layer = dir
+                .path()
+                .join("work")
+                .join(layer::name(recipe.os, &plan, &origin));
+            let root = layer.join("rootfs");
+            for folder in [
+                "bin",
+                "usr/bin",
+                "etc",
+                "proc",
+                "sys",
+                "dev",
+                "var/lib/dpkg",
+            ] {
+                fs::create_dir_all(root.join(folder)).unwrap();
+            }
+            fs::copy(busybox, root.join("bin/busybox")).unwrap();
+            for (path, name) in [
+                ("bin/sh", "busybox"),
+                ("usr/bin/env", "/bin/busybox"),
+                ("bin/test", "busybox"),
+            ] {
+                std::os::unix::fs::symlink(name, root.join(path)).unwrap();
+            }
+            // busybox has a dpkg of its own.
+            fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+            fs::write(layer.join("layer.json"), r#"{"made": 1000}"#).unwrap();
+            Self { dir, recipe, plan }
+        }
+
+        fn bake(&self) -> Result<PathBuf, Error> {
+            let options = Options {
+                output: self.dir.path().join("out"),
+                work: self.dir.path().join("work"),
+                refresh: false,
+            };
+            bake(&self.recipe, &self.plan, &options, &mut Silent)
+        }
+
+        fn assert_clean(&self) {
+            let place = self.dir.path().display().to_string();
+            let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+            assert!(!mounts.contains(&place), "mounts are left: {mounts}");
+            let names: Vec<_> = fs::read_dir(self.dir.path().join("work"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with(".new-"))
+                .collect();
+            assert_eq!(names, [""; 0]);
+        }
+    }
+
+    fn names_in(stemcell: &Path) -> Vec<String> {
+        use std::io::Read;
+        let unzip = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            flate2::read::MultiGzDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap();
+            out
+        };
+        let outer = unzip(&fs::read(stemcell).unwrap());
+        let mut image = Vec::new();
+        for entry in tar::Archive::new(outer.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.path().unwrap().as_os_str() == "image" {
+                entry.read_to_end(&mut image).unwrap();
+            }
+        }
+        let mut inner = tar::Archive::new(io::Cursor::new(unzip(&image)));
+        let entries = inner.entries().unwrap();
+        entries
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn steps_are_carried_out_above_the_layer_and_nothing_stays_mounted() {
+        let kitchen = Kitchen::new(vec![
+            Step::File {
+                path: "/etc/made".into(),
+                mode: Mode(0o644),
+                text: "by a step".into(),
+            },
+            Step::Agent {
+                path: "/var/vcap/bosh/bin/bosh-agent".into(),
+            },
+            Step::Run {
+                line: "test -c /dev/null && test -d /proc/1 && echo ran >/etc/ran".into(),
+            },
+            Step::Remove {
+                path: "/bin/test".into(),
+            },
+        ]);
+        let stemcell = kitchen.bake().unwrap();
+        kitchen.assert_clean();
+        let names = names_in(&stemcell);
+        for name in [
+            "etc/made",
+            "etc/ran",
+            "var/vcap/bosh/bin/bosh-agent",
+            "bin/busybox",
+        ] {
+            assert!(
+                names.iter().any(|found| found == name),
+                "{name} is not in {names:?}"
+            );
+        }
+        let unwanted = |name: &&String| {
+            *name == "bin/test"
+                || name
+                    .strip_prefix("proc/")
+                    .is_some_and(|rest| !rest.is_empty())
+                || *name == "dev/null"
+        };
+        assert_eq!(names.iter().find(unwanted), None);
+        let first = fs::read(&stemcell).unwrap();
+        assert!(
+            fs::read(kitchen.bake().unwrap()).unwrap() == first,
+            "a second bake differs"
+        );
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing() {
+        let kitchen = Kitchen::new(vec![Step::Run {
+            line: "echo this went wrong; exit 3".into(),
+        }]);
+        let error = kitchen.bake().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(matches!(error, Error::Stage { stage: "only", .. }));
+        assert!(cause.contains("this went wrong"), "{cause}");
+        kitchen.assert_clean();
+        assert!(!kitchen.dir.path().join("out").exists());
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Work {
 pub(crate) struct Layer {
     /// The tree; not to be changed.
     pub(crate) rootfs: PathBuf,
+    /// For what packing keeps.
+    pub(crate) blocks: PathBuf,
     /// When it was made, in seconds since 1970.
     pub(crate) made: u64,
     /// Whether it was here already.
@@ -107,6 +109,7 @@ impl Work {
         if let Some(record) = read(&target) {
             return Ok(Layer {
                 rootfs: target.join("rootfs"),
+                blocks: target.join("blocks"),
                 made: record.made,
                 kept: true,
             });
@@ -125,6 +128,7 @@ impl Work {
         fs::rename(&draft, &target).map_err(failed("make", &target))?;
         Ok(Layer {
             rootfs: target.join("rootfs"),
+            blocks: target.join("blocks"),
             made,
             kept: false,
         })
@@ -144,7 +148,7 @@ fn now() -> u64 {
     })
 }
 
-fn name(os: Os, plan: &Plan, origin: &Origin) -> String {
+pub(crate) fn name(os: Os, plan: &Plan, origin: &Origin) -> String {
     let key = serde_json::json!([FORMAT, os, plan.bootstrap, origin]).to_string();
     let digest = Sha1::digest(key.as_bytes());
     let digits: String = digest

@@ -9,8 +9,18 @@ use std::thread::JoinHandle;
 
 use flate2::{Compression, GzBuilder};
 
-/// Bytes compressed together: large enough that the loss at each start does not matter.
+use super::blocks::Blocks;
+
+/// Most bytes compressed together: large enough that the loss at each start does not matter.
 const BLOCK: usize = 4 << 20;
+/// Fewest bytes that a block is ended after when it may be.
+const SHORT: usize = 256 << 10;
+
+/// Something written in blocks, which may be told where one could well end.
+pub(super) trait Cut: Write {
+    /// What follows does not depend on what came before.
+    fn cut(&mut self) -> io::Result<()>;
+}
 
 type Job = (u64, Vec<u8>);
 
@@ -26,15 +36,16 @@ pub(crate) struct Gzip<W> {
 }
 
 impl<W: Write> Gzip<W> {
-    pub(crate) fn new(inner: W, level: Compression) -> Self {
+    /// With `kept`, blocks are looked up there before they are compressed.
+    pub(crate) fn new(inner: W, level: Compression, kept: Option<&Arc<Blocks>>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (jobs, queue) = sync_channel::<Job>(threads);
         let (results, done) = channel();
         let queue = Arc::new(Mutex::new(queue));
         let workers = (0..threads)
             .map(|_| {
-                let (queue, results) = (Arc::clone(&queue), results.clone());
-                std::thread::spawn(move || work(&queue, &results, level))
+                let (queue, results, kept) = (Arc::clone(&queue), results.clone(), kept.cloned());
+                std::thread::spawn(move || work(&queue, &results, level, kept.as_deref()))
             })
             .collect();
         Self {
@@ -93,6 +104,7 @@ fn work(
     queue: &Mutex<Receiver<Job>>,
     results: &Sender<(u64, io::Result<Vec<u8>>)>,
     level: Compression,
+    kept: Option<&Blocks>,
 ) {
     loop {
         // The lock is held while waiting: another worker would have to wait for the same.
@@ -104,9 +116,28 @@ fn work(
             encoder.write_all(&block)?;
             encoder.finish()
         };
-        if results.send((number, compress())).is_err() {
+        let result = match kept {
+            Some(kept) => kept.get(&block, compress),
+            None => compress(),
+        };
+        if results.send((number, result)).is_err() {
             return;
         }
+    }
+}
+
+impl<T: Cut> Cut for &mut T {
+    fn cut(&mut self) -> io::Result<()> {
+        (**self).cut()
+    }
+}
+
+impl<W: Write> Cut for Gzip<W> {
+    fn cut(&mut self) -> io::Result<()> {
+        if self.block.len() >= SHORT {
+            self.send()?;
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +164,7 @@ mod tests {
     use super::*;
 
     fn round_trip(content: &[u8]) {
-        let mut gzip = Gzip::new(Vec::new(), Compression::fast());
+        let mut gzip = Gzip::new(Vec::new(), Compression::fast(), None);
         gzip.write_all(content).unwrap();
         let bytes = gzip.finish().unwrap();
         let mut out = Vec::new();
@@ -163,7 +194,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut gzip = Gzip::new(Full, Compression::fast());
+        let mut gzip = Gzip::new(Full, Compression::fast(), None);
         gzip.write_all(b"x").unwrap();
         assert_eq!(
             gzip.finish().err().unwrap().kind(),

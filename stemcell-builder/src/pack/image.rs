@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
+use super::gzip::Cut;
+
 /// Writes the tree at `root`.
-pub(super) fn write(root: &Path, epoch: u64, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(root: &Path, epoch: u64, out: &mut impl Cut) -> io::Result<()> {
     let mut image = Image {
         root,
         epoch,
@@ -21,7 +24,10 @@ pub(super) fn write(root: &Path, epoch: u64, out: &mut impl Write) -> io::Result
     image.tar.finish()
 }
 
-struct Image<'a, W: Write> {
+/// A file from this size on begins a block of its own.
+const LARGE: u64 = 1 << 20;
+
+struct Image<'a, W: Cut> {
     root: &'a Path,
     epoch: u64,
     tar: Builder<W>,
@@ -29,7 +35,7 @@ struct Image<'a, W: Write> {
     names: HashMap<(u64, u64), PathBuf>,
 }
 
-impl<W: Write> Image<'_, W> {
+impl<W: Cut> Image<'_, W> {
     /// The directory and all that is in it.
     fn directory(&mut self, inside: &Path, metadata: &Metadata) -> io::Result<()> {
         let mut header = self.header(EntryType::Directory, metadata);
@@ -73,6 +79,10 @@ impl<W: Write> Image<'_, W> {
             }
             self.names.insert(identity, path.to_owned());
         }
+        // Where blocks end follows from this file alone, so that a change elsewhere does not move the ends.
+        if metadata.len() >= LARGE || is_landmark(path) {
+            self.tar.get_mut().cut()?;
+        }
         let mut header = self.header(EntryType::Regular, metadata);
         header.set_size(metadata.len());
         let file = File::open(self.root.join(path))?;
@@ -91,11 +101,25 @@ impl<W: Write> Image<'_, W> {
     }
 }
 
+/// About one name in eight.
+fn is_landmark(path: &Path) -> bool {
+    let sum = path.as_os_str().as_bytes().iter().fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(*byte))
+    });
+    sum.is_multiple_of(8)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    impl Cut for Vec<u8> {
+        fn cut(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn everything_that_belongs_in_is_in() {

@@ -1,22 +1,25 @@
 //! Writes the stemcell: the image, its digest, stemcell.MF, and the tarball around them.
 //!
 //! - `image` turns the tree into a tar with the same bytes for the same tree
-//! - `gzip` compresses on all processors
+//! - `gzip` compresses on all processors; `blocks` keeps what it made for the next time
 //!
 //! Source of the layout: `stages/prepare_files_image_stemcell`, `stemcell_packager.rb`.
 
+mod blocks;
 mod gzip;
 mod image;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bosh_stemcell_manifest::{Manifest, file};
 use flate2::Compression;
 use sha1::{Digest, Sha1};
 
 use crate::recipe::Recipe;
+use blocks::Blocks;
 use gzip::Gzip;
 
 /// What went wrong.
@@ -46,17 +49,27 @@ pub(crate) struct Lists {
     pub(crate) dev_tools: String,
 }
 
-/// Packs the tree at `root` into a stemcell in `output`, through `scratch`. Files are stamped with `epoch` at most.
+/// Where packing works.
+pub(crate) struct Places<'a> {
+    /// The tree.
+    pub(crate) root: &'a Path,
+    /// For files on the way.
+    pub(crate) scratch: &'a Path,
+    /// For what the next bake can use again.
+    pub(crate) kept: &'a Path,
+    /// For the stemcell.
+    pub(crate) output: &'a Path,
+}
+
+/// Packs a tree into a stemcell. Files are stamped with `epoch` at most.
 pub(crate) fn pack(
     recipe: &Recipe,
-    root: &Path,
+    places: &Places<'_>,
     lists: &Lists,
     epoch: u64,
-    scratch: &Path,
-    output: &Path,
 ) -> Result<PathBuf, Error> {
-    let image = scratch.join("image");
-    let sha1 = write_image(root, epoch, &image)?;
+    let (image, output) = (places.scratch.join("image"), places.output);
+    let sha1 = write_image(places, epoch, &image)?;
     let manifest = manifest(recipe, sha1).to_yaml().map_err(Error::Manifest)?;
 
     fs::create_dir_all(output).map_err(failed("make", output))?;
@@ -81,13 +94,15 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
 }
 
 /// Returns the image's digest.
-fn write_image(root: &Path, epoch: u64, image: &Path) -> Result<String, Error> {
+fn write_image(places: &Places<'_>, epoch: u64, image: &Path) -> Result<String, Error> {
     let write = || -> io::Result<String> {
         let file = Hashed::new(BufWriter::with_capacity(1 << 20, File::create(image)?));
-        let mut gzip = Gzip::new(file, Compression::new(5));
-        image::write(root, epoch, &mut gzip)?;
+        let kept = Arc::new(Blocks::open(places.kept)?);
+        let mut gzip = Gzip::new(file, Compression::new(5), Some(&kept));
+        image::write(places.root, epoch, &mut gzip)?;
         let (mut file, digest) = gzip.finish()?.finish();
         file.flush()?;
+        kept.forget_others()?;
         Ok(digest)
     };
     write().map_err(failed("write", image))
@@ -102,7 +117,7 @@ fn write_tarball(
 ) -> io::Result<()> {
     let file = BufWriter::with_capacity(1 << 20, File::create(target)?);
     // The image, which is nearly all of it, is compressed already.
-    let mut tar = tar::Builder::new(Gzip::new(file, Compression::none()));
+    let mut tar = tar::Builder::new(Gzip::new(file, Compression::none(), None));
     let mut add = |name: &str, size: u64, content: &mut dyn Read| {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -212,6 +227,15 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
+    fn places<'a>(kept: &'a Path, root: &'a Path, output: &'a Path) -> Places<'a> {
+        Places {
+            root,
+            scratch: kept.parent().unwrap(),
+            kept,
+            output,
+        }
+    }
+
     #[test]
     fn a_stemcell_is_whole_and_the_same_each_time() {
         let dir = tempfile::tempdir().unwrap();
@@ -222,21 +246,21 @@ mod tests {
             packages: "p".into(),
             dev_tools: "d".into(),
         };
-        let output = dir.path().join("out");
+        let (output, kept) = (dir.path().join("out"), dir.path().join("kept"));
         let bake = || {
             let path = pack(
                 &recipe(Os::DebianBookworm),
-                &root,
+                &places(&kept, &root, &output),
                 &lists,
                 1000,
-                dir.path(),
-                &output,
             )
             .unwrap();
             fs::read(path).unwrap()
         };
         let bytes = bake();
         assert!(bytes == bake(), "two bakes of the same tree differ");
+        fs::remove_dir_all(&kept).unwrap();
+        assert!(bytes == bake(), "it depends on what was kept");
         assert_eq!(fs::read_dir(&output).unwrap().count(), 1);
 
         let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes.as_slice()));
@@ -284,14 +308,13 @@ mod tests {
         };
         let output = dir.path().join("out");
         let none = dir.path().join("none");
+        let kept = dir.path().join("kept");
         assert!(
             pack(
                 &recipe(Os::DebianBookworm),
-                &none,
+                &places(&kept, &none, &output),
                 &lists,
-                1,
-                dir.path(),
-                &output
+                1
             )
             .is_err()
         );
