@@ -334,9 +334,14 @@ async fn differences(
         runtime: documents_of(runtime)?,
     };
     let redact = request.param("redact") != Some("false");
+    let teams = match &deployment {
+        Some(deployment) => db::deployments::teams(db).await?.remove(&deployment.id),
+        None => Some(request.user.teams()),
+    };
+    let teams = teams.unwrap_or_default();
     Ok(Diff {
         context: Some(context),
-        diff: diff::manifests(&before, &after, redact)?,
+        diff: diff::manifests(db, &before, &after, &teams, redact).await?,
         ..Diff::default()
     })
 }
