@@ -189,6 +189,16 @@ impl Agent {
         self.parse("get_state", reply(value).value)
     }
 
+    /// Any method that answers at once, with a deadline of the caller's for the reply, once.
+    pub async fn call_within(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        timeout: Duration,
+    ) -> Result<Value, Error> {
+        Ok(reply(self.request(method, arguments, timeout).await?).value)
+    }
+
     /// Downloads what the spec names, ahead of `apply`.
     pub async fn prepare(&self, spec: &ApplySpec) -> Result<(), Error> {
         self.send("prepare", vec![json!(spec)]).await.map(drop)

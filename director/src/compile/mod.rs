@@ -14,6 +14,7 @@ mod vms;
 
 pub use key::dependency_key;
 pub use requirements::{Requirement, Requirements, package_ids};
+pub(crate) use run::find;
 pub use run::{run, table};
 
 use bosh_director_api::Code;

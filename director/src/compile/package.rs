@@ -82,11 +82,9 @@ pub(super) async fn compile(scope: &Scope, pool: &Pool<'_>, job: &Job) -> Result
         Some(row) => row,
         None => {
             let build = next_build(scope, id, stemcell).await?;
-            let result = pool
-                .with_vm(stemcell, &package.name, async |vm| {
-                    on_vm(scope, vm, job, build).await
-                })
-                .await?;
+            let vm = pool.obtain(stemcell, &package.name).await?;
+            let result = on_vm(scope, &vm, job, build).await;
+            let result = pool.give_back(stemcell, vm, result).await?;
             let new = NewCompiledPackage {
                 package_id: id,
                 blobstore_id: result.blobstore_id,

@@ -266,7 +266,7 @@ fn describe(faults: &BTreeMap<String, BTreeSet<(String, String)>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::row::{CompiledPackageId, PackageId};
+    use crate::db::{CompiledPackageId, PackageId};
 
     fn row(id: i32, os: &str, version: &str, key: &str) -> Row {
         Row {

@@ -68,21 +68,32 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Does `work` on a VM of that stemcell. One on which it failed is not used again.
-    pub(super) async fn with_vm<T>(
+    /// A VM of that stemcell, marked as compiling `package`. It has to be given back.
+    pub(super) async fn obtain(
         &self,
         stemcell: &Arc<Stemcell>,
         package: &str,
-        work: impl AsyncFnOnce(&Subject) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let vm = self.obtain(stemcell).await?;
-        let done = async {
-            let mut tags = Map::new();
-            tags.insert("compiling".into(), json!(package));
-            metadata::of_vm(self.scope, &vm, vm.vm()?, &tags).await?;
-            work(&vm).await
+    ) -> Result<Box<Subject>, Error> {
+        let vm = self.find(stemcell).await?;
+        let mut tags = Map::new();
+        tags.insert("compiling".into(), json!(package));
+        let tagged = match vm.vm() {
+            Ok(own) => metadata::of_vm(self.scope, &vm, own, &tags).await,
+            Err(error) => Err(error),
+        };
+        match tagged {
+            Ok(()) => Ok(vm),
+            Err(error) => self.give_back(stemcell, vm, Err(error)).await,
         }
-        .await;
+    }
+
+    /// Takes a VM back with what came of its work. One on which it failed is not used again.
+    pub(super) async fn give_back<T>(
+        &self,
+        stemcell: &Stemcell,
+        vm: Box<Subject>,
+        done: Result<T, Error>,
+    ) -> Result<T, Error> {
         match &done {
             Ok(_) if self.desired.compilation.reuse_compilation_vms => {
                 let stemcell = key(stemcell);
@@ -106,7 +117,7 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
-    async fn obtain(&self, stemcell: &Arc<Stemcell>) -> Result<Box<Subject>, Error> {
+    async fn find(&self, stemcell: &Arc<Stemcell>) -> Result<Box<Subject>, Error> {
         let wanted = key(stemcell);
         let mut state = self.state.lock().await;
         if let Some(at) = state.idle.iter().position(|idle| idle.stemcell == wanted) {

@@ -230,6 +230,20 @@ pub async fn aliases(db: &dyn Connection) -> Result<Vec<Alias>, Error> {
     .await
 }
 
+/// The aliases of a deployment.
+pub async fn deployment_aliases(
+    db: &dyn Connection,
+    id: DeploymentId,
+) -> Result<Vec<Alias>, Error> {
+    all(
+        db,
+        "select domain, health_filter, initial_health_check, group_id, placeholder_type \
+         from local_dns_aliases where deployment_id = $1 order by id",
+        params![id],
+    )
+    .await
+}
+
 /// Replaces the aliases of a deployment. Use a transaction.
 pub async fn set_aliases(
     db: &dyn Connection,

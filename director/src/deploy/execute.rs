@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::plan::decision::{Action, Deletion, GroupPlan, Plan, Round};
+use super::plan::decision::{Action, GroupPlan, Plan, Round};
 use super::render::Renderer;
 use super::scope::Scope;
 use super::steps::{delete_instance, dns, orphan_vm, prepare, stop, update_instance};
@@ -410,11 +410,4 @@ pub(crate) fn verb(plan: &super::plan::InstancePlan) -> &'static str {
     } else {
         "update"
     }
-}
-
-/// Row ids of what is to be deleted.
-pub(crate) fn deleted(deletions: &[Deletion]) -> impl Iterator<Item = (i64, bool)> {
-    deletions
-        .iter()
-        .map(|deletion| (deletion.id, deletion.skip_drain))
 }

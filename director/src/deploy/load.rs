@@ -12,7 +12,7 @@ use super::{Error, parallel};
 use crate::db::disks::Disk as DiskRow;
 use crate::db::instances::Instance as InstanceRow;
 use crate::db::vms::Vm as VmRow;
-use crate::db::{self, ConfigId, DiskId, InstanceId, VmId};
+use crate::db::{self, ConfigId, InstanceId};
 use crate::manifest::ip::Block;
 use crate::manifest::{Config, State, catalog, raw};
 
@@ -196,15 +196,15 @@ pub(crate) fn stemcell(row: db::stemcells::Stemcell) -> catalog::Stemcell {
     }
 }
 
-/// The deployment as it is. Agents of `groups` are asked for their state; with `fix` one that does not answer counts as
+/// The deployment as it is. Agents of the instances in `asked` are asked for their state; with `fix` one that does not answer counts as
 /// unresponsive, else it is an error. Variable sets are left for the caller to fill in.
 pub async fn current(
     scope: &Scope,
     rows: &Rows,
-    groups: &BTreeSet<&str>,
+    asked: &BTreeSet<InstanceId>,
     fix: bool,
 ) -> Result<Current, Error> {
-    let states = agent_states(scope, rows, groups, fix).await?;
+    let states = agent_states(scope, rows, asked, fix).await?;
     let mut current = Current {
         deployed: scope.deployment.manifest.is_some(),
         tags: deployed_tags(scope).await?,
@@ -258,12 +258,12 @@ pub async fn current(
 async fn agent_states(
     scope: &Scope,
     rows: &Rows,
-    groups: &BTreeSet<&str>,
+    asked: &BTreeSet<InstanceId>,
     fix: bool,
 ) -> Result<HashMap<InstanceId, AgentState>, Error> {
     let asked = rows.instances.iter().filter_map(|row| {
         let vm = rows.active_vm(row.id)?;
-        (!row.is_ignored() && groups.contains(row.job.as_str())).then_some((row, vm))
+        (!row.is_ignored() && asked.contains(&row.id)).then_some((row, vm))
     });
     let states = parallel::each(scope.max_threads(), asked, |(row, vm)| async move {
         agent_state(scope, row, vm, fix)
@@ -303,7 +303,7 @@ pub async fn agent_state(
     }
 }
 
-async fn used_ips(scope: &Scope) -> Result<BTreeMap<Block, IpOwner>, Error> {
+pub(crate) async fn used_ips(scope: &Scope) -> Result<BTreeMap<Block, IpOwner>, Error> {
     let mut used = BTreeMap::new();
     for row in db::ip_addresses::list_with_owners(scope.db()).await? {
         let owner = IpOwner {
@@ -396,16 +396,6 @@ fn block(text: &str) -> Result<Block, Error> {
 /// Row ids as the plan has them.
 pub(crate) fn instance_id(id: i64) -> InstanceId {
     InstanceId(i32::try_from(id).unwrap_or(-1))
-}
-
-/// Row ids as the plan has them.
-pub(crate) fn vm_id(id: i64) -> VmId {
-    VmId(i32::try_from(id).unwrap_or(-1))
-}
-
-/// Row ids as the plan has them.
-pub(crate) fn disk_id(id: i64) -> DiskId {
-    DiskId(i32::try_from(id).unwrap_or(-1))
 }
 
 /// Every address in use.

@@ -7,16 +7,23 @@
 //!
 //! [`scope`] is what every step is given; [`parallel`] does many things at once; [`dns`] sends names to agents.
 
+pub mod diff;
 pub mod dns;
 mod error;
 pub mod execute;
+pub mod finish;
+pub mod links;
 pub mod load;
+pub mod logs;
 pub mod parallel;
 pub mod persist;
 pub mod plan;
+pub mod prepare;
 pub mod render;
 pub mod scope;
 pub mod steps;
 pub mod subject;
+pub mod subjects;
+pub mod variables;
 
 pub use error::Error;

@@ -4,26 +4,38 @@
 //! first failure is the answer. The futures share one task, so that they may borrow; what they wait for (CPIs, agents,
 //! the database) runs elsewhere.
 
-use std::future::Future;
-
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 /// Runs `work` on every item, `limit` at a time (at least one); the results in no particular order.
-pub async fn each<I, T, E, F, Fut>(limit: usize, items: I, work: F) -> Result<Vec<T>, E>
+pub fn each<I, T, E, F, Fut>(
+    limit: usize,
+    items: I,
+    work: F,
+) -> impl Future<Output = Result<Vec<T>, E>> + use<I, T, E, F, Fut>
 where
     I: IntoIterator,
-    F: Fn(I::Item) -> Fut,
+    F: FnMut(I::Item) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut items = items.into_iter();
+    // Nothing but the futures themselves is kept over an await: borrowed iterators and closures would keep the
+    // compiler from seeing that the whole may move between threads.
+    let waiting: Vec<Fut> = items.into_iter().map(work).collect();
+    all(limit, waiting)
+}
+
+async fn all<T, E, Fut>(limit: usize, waiting: Vec<Fut>) -> Result<Vec<T>, E>
+where
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut waiting = waiting.into_iter();
     let mut running = FuturesUnordered::new();
     let mut done = Vec::new();
     let mut failure = None;
     loop {
         while failure.is_none() && running.len() < limit.max(1) {
-            match items.next() {
-                Some(item) => running.push(work(item)),
+            match waiting.next() {
+                Some(work) => running.push(work),
                 None => break,
             }
         }

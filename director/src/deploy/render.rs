@@ -4,149 +4,210 @@
 //! core/templates/{template_blob_cache,job_template_loader}.rb.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
-use std::sync::Arc;
 
 use bosh_director_api::Code;
 use bosh_protocol::MultiDigest;
-use flate2::read::GzDecoder;
-use serde_json::Value;
 
+use super::plan::names::Index;
+use super::plan::spec::Spec;
 use super::scope::Scope;
 use super::subject::Subject;
 use super::{Error, parallel};
-use crate::manifest::{InstanceGroup, catalog};
-use crate::template::{Job, Template};
+use crate::links::Resolved;
+use crate::manifest::{Desired, InstanceGroup};
+use crate::template::{Group, Instance, Job, Rendered};
+use crate::variables::Values;
 
 /// Largest archive of a job, packed.
-const MAX_ARCHIVE: u64 = 64 * 1024 * 1024;
-/// Largest template, unpacked.
-const MAX_TEMPLATE: u64 = 16 * 1024 * 1024;
+const MAX_ARCHIVE: u64 = 256 * 1024 * 1024;
 
-/// A job as the templates see it: its release and what was uploaded.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Name of its release.
-    pub release: String,
-    /// Version of its release.
-    pub release_version: String,
-    /// The job.
-    pub job: Arc<catalog::Job>,
-}
-
-impl Source {
-    /// The jobs of an instance group.
-    pub fn of_group(group: &InstanceGroup) -> Vec<Self> {
-        group
-            .jobs
-            .iter()
-            .map(|job| Self {
-                release: job.release_name.clone(),
-                release_version: job.release.version.clone(),
-                job: job.catalog.clone(),
-            })
-            .collect()
+impl From<crate::template::Error> for Error {
+    fn from(error: crate::template::Error) -> Self {
+        Self::because(Code::Generic.number(), error)
     }
 }
 
-/// Fetches and unpacks the jobs, each once.
-pub async fn fetch(scope: &Scope, sources: Vec<Source>) -> Result<HashMap<i64, Arc<Job>>, Error> {
-    let unique: BTreeMap<i64, Source> = sources
-        .into_iter()
-        .map(|source| (source.job.id, source))
-        .collect();
-    let jobs = parallel::each(scope.max_threads(), unique, |(id, source)| async move {
-        Ok::<_, Error>((id, Arc::new(fetch_one(scope, source).await?)))
-    })
-    .await?;
-    Ok(jobs.into_iter().collect())
-}
-
-async fn fetch_one(scope: &Scope, source: Source) -> Result<Job, Error> {
-    let job = &source.job;
-    let digest: Option<MultiDigest> = job.sha1.parse().ok();
-    let blobstore = &scope.director.blobstore;
-    let archive = blobstore
-        .get_bytes(&job.blobstore_id, digest.as_ref(), MAX_ARCHIVE)
-        .await
-        .map_err(|error| {
-            Error::from(error).context(format!(
-                "job '{}' of release '{}'",
-                job.name, source.release
-            ))
-        })?;
-    tokio::task::spawn_blocking(move || unpack(&source, &archive)).await?
-}
-
-fn unpack(source: &Source, archive: &[u8]) -> Result<Job, Error> {
-    let job = &source.job;
-    let broken = |what: String| {
-        Error::new(
-            Code::JobInvalidArchive,
-            format!("job '{}' of release '{}': {what}", job.name, source.release),
-        )
-    };
-    let mut files: HashMap<String, Vec<u8>> = HashMap::new();
-    let mut tar = tar::Archive::new(GzDecoder::new(archive));
-    for entry in tar.entries().map_err(|error| broken(error.to_string()))? {
-        let mut entry = entry.map_err(|error| broken(error.to_string()))?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let path = entry.path().map_err(|error| broken(error.to_string()))?;
-        let path = path.to_string_lossy().trim_start_matches("./").to_owned();
-        let mut content = Vec::new();
-        let read = entry
-            .by_ref()
-            .take(MAX_TEMPLATE + 1)
-            .read_to_end(&mut content);
-        read.map_err(|error| broken(format!("'{path}': {error}")))?;
-        if content.len() as u64 > MAX_TEMPLATE {
-            return Err(broken(format!(
-                "'{path}' is larger than {MAX_TEMPLATE} bytes"
-            )));
-        }
-        files.insert(path, content);
-    }
-    let text = |name: &str| match files.get(name) {
-        None => Err(broken(format!("'{name}' is missing"))),
-        Some(bytes) => {
-            String::from_utf8(bytes.clone()).map_err(|_| broken(format!("'{name}' is not UTF-8")))
-        }
-    };
-    let mut templates = Vec::new();
-    for (name, destination) in &job.spec.templates {
-        let Some(destination) = destination.as_str() else {
-            return Err(broken(format!("templates: '{name}' should be a path")));
-        };
-        templates.push(Template {
-            source: name.clone(),
-            destination: destination.to_owned(),
-            text: text(&format!("templates/{name}"))?,
-        });
-    }
-    Ok(Job {
-        name: job.name.clone(),
-        release: source.release.clone(),
-        release_version: source.release_version.clone(),
-        monit: text("monit")?,
-        templates,
-        properties: true,
-    })
-}
-
-/// What it takes to render the templates of a deployment's instances once more.
+/// Renders templates of a deployment's instances, as often as needed.
 pub struct Renderer {
-    /// Jobs by row id.
-    pub jobs: HashMap<i64, Arc<Job>>,
+    /// Jobs of each group, in order.
+    jobs: BTreeMap<String, Vec<Job>>,
+    /// The deployment's links.
+    links: Resolved,
+    /// Values of other deployments' variables, for links from there.
+    foreign: BTreeMap<String, Values>,
+    /// Numbers of DNS names.
+    index: Index,
 }
 
 impl Renderer {
+    /// Fetches the jobs of these groups.
+    pub async fn new(
+        scope: &Scope,
+        desired: &Desired,
+        groups: &[&InstanceGroup],
+        links: Resolved,
+        foreign: BTreeMap<String, Values>,
+        index: Index,
+    ) -> Result<Self, Error> {
+        let mut wanted = BTreeMap::new();
+        for job in groups.iter().flat_map(|group| &group.jobs) {
+            wanted.entry(job.catalog.id).or_insert(job);
+        }
+        let fetched = parallel::each(scope.max_threads(), wanted, |(id, job)| async move {
+            Ok::<_, Error>((id, fetch(scope, job).await?))
+        })
+        .await?;
+        let fetched: HashMap<i64, Job> = fetched.into_iter().collect();
+        let mut jobs = BTreeMap::new();
+        for group in groups {
+            let own = group.jobs.iter().filter_map(|job| {
+                let mut unpacked = fetched.get(&job.catalog.id)?.clone();
+                unpacked.offers = offers(desired, &links, &index, &group.name, &job.name);
+                Some(unpacked)
+            });
+            jobs.insert(group.name.clone(), own.collect());
+        }
+        Ok(Self {
+            jobs,
+            links,
+            foreign,
+            index,
+        })
+    }
+
+    /// The links.
+    pub fn links(&self) -> &Resolved {
+        &self.links
+    }
+
+    /// Numbers of DNS names.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Complains about what cannot be filled in, without rendering anything.
+    pub fn check(&self, spec: &Spec, values: &Values) -> Result<(), Error> {
+        spec.template_shared(&self.links, values, &self.foreign)?;
+        Ok(())
+    }
+
+    /// Renders for these instances: (uuid, spec) by group, with the values that fill placeholders. All complaints at
+    /// once, in upstream's words.
+    pub async fn render<'a>(
+        &self,
+        scope: &Scope,
+        groups: impl IntoIterator<Item = (&'a str, Vec<(String, &'a Spec)>)>,
+        values: &Values,
+    ) -> Result<HashMap<String, Rendered>, Error> {
+        let mut asked = Vec::new();
+        let mut errors = Vec::new();
+        for (name, instances) in groups {
+            match self.group(name, &instances, values) {
+                Ok(Some(group)) => asked.push(group),
+                Ok(None) => {}
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(Error::other(crate::template::pool::combined(&errors)));
+        }
+        let rendered = scope.director.templates.render(&asked, &self.index).await?;
+        Ok(rendered
+            .into_iter()
+            .map(|rendered| (rendered.uuid.clone(), rendered))
+            .collect())
+    }
+
+    fn group(
+        &self,
+        name: &str,
+        instances: &[(String, &Spec)],
+        values: &Values,
+    ) -> Result<Option<Group>, Error> {
+        let (Some(jobs), Some((_, first))) = (self.jobs.get(name), instances.first()) else {
+            return Ok(None);
+        };
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        let shared = first.template_shared(&self.links, values, &self.foreign)?;
+        let instances = instances
+            .iter()
+            .map(|(uuid, spec)| {
+                Ok(Instance {
+                    uuid: uuid.clone(),
+                    spec: spec.template()?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Some(Group {
+            name: name.to_owned(),
+            jobs: jobs.clone(),
+            shared,
+            instances,
+        }))
+    }
+
     /// Renders the templates of `subject` again, whose addresses are known only now.
-    pub async fn again(&self, _scope: &Scope, _subject: &mut Subject) -> Result<(), Error> {
+    pub async fn again(&self, scope: &Scope, subject: &mut Subject) -> Result<(), Error> {
+        let group = [(
+            subject.group.as_str(),
+            vec![(subject.uuid.clone(), &subject.spec)],
+        )];
+        let mut rendered = self.render(scope, group, &subject.values).await?;
+        if let Some(rendered) = rendered.remove(&subject.uuid) {
+            subject.rendered = Some(rendered);
+        }
         Ok(())
     }
 }
 
-#[allow(dead_code)]
-fn unused(_: Value) {}
+async fn fetch(scope: &Scope, job: &crate::manifest::Job) -> Result<Job, Error> {
+    let digest: Option<MultiDigest> = job.catalog.sha1.parse().ok();
+    let archive = scope
+        .director
+        .blobstore
+        .get_bytes(&job.catalog.blobstore_id, digest.as_ref(), MAX_ARCHIVE)
+        .await
+        .map_err(|error| {
+            Error::from(error).context(format!(
+                "job '{}' of release '{}'",
+                job.name, job.release_name
+            ))
+        })?;
+    let (catalog, release, version) = (
+        job.catalog.clone(),
+        job.release_name.clone(),
+        job.release.version.clone(),
+    );
+    let unpacked = tokio::task::spawn_blocking(move || {
+        crate::template::job::unpack(&catalog, &release, &version, archive.as_ref())
+    });
+    Ok(unpacked.await??)
+}
+
+/// Links that a job offers, with the numbers of their DNS groups.
+fn offers(
+    desired: &Desired,
+    links: &Resolved,
+    index: &Index,
+    group: &str,
+    job: &str,
+) -> Vec<(String, String, String)> {
+    links
+        .offered_by(group, job)
+        .map(|provider| {
+            let key = (
+                "link".to_owned(),
+                provider.group_name(),
+                desired.name.clone(),
+            );
+            let number = index
+                .groups
+                .get(&key)
+                .map(i64::to_string)
+                .unwrap_or_default();
+            (provider.name.clone(), provider.link_type.clone(), number)
+        })
+        .collect()
+}

@@ -1,5 +1,7 @@
 //! What tasks do: data in the database, so that any process can take it.
 
+use std::pin::Pin;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Error, jobs};
@@ -27,9 +29,13 @@ macro_rules! work {
 
             /// Does it. `Ok` is what the task's `result` says, such as
             /// `/deployments/NAME`.
-            pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+            pub fn run<'a>(
+                self,
+                director: &'a Director,
+                task: &'a Context,
+            ) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + 'a>> {
                 // Boxed: each job's future is large, and only one runs here.
-                match self { $(Self::$variant(job) => Box::pin(job.run(director, task)).await,)* }
+                match self { $(Self::$variant(job) => Box::pin(job.run(director, task)),)* }
             }
         }
     };
