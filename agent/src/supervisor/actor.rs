@@ -1,6 +1,6 @@
 //! The supervisor's hands: feeds the state machine with what happens and does what it says.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,14 +9,15 @@ use bosh_protocol::JobState;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::checks::{self, Facts, Finding, Job, Memory, SystemFacts};
 use super::handle::{Error, Handle, MonitAlert, Options, Overview, Request, System, VCAP_GROUP};
 use super::monitrc::{self, Find, Kind};
-use super::process::{Meter, Table, Watch, bury, is_alive, spawn, system, ticks_now};
+use super::process::{Meter, Table, Watch, bury, is_alive, matching, spawn, system, ticks_now};
 use super::service::{Action, Effect, Input, Machine, Policy, Run, RunId, Saved, Snapshot};
 use super::state;
 
@@ -24,6 +25,8 @@ use super::state;
 const MOST_ALERTS: usize = 256;
 /// Requests under way.
 const MOST_REQUESTS: usize = 64;
+/// Services that are tested at a time.
+const MOST_CHECKS: usize = 32;
 /// How soon a process that was started is looked for first; the pause doubles up to `SLOWEST_LOOK`.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const SLOWEST_LOOK: Duration = Duration::from_millis(250);
@@ -45,6 +48,18 @@ enum Report {
         well: bool,
         how: String,
     },
+    Checked(Box<Checked>),
+}
+
+/// What the tests of a service found.
+#[derive(Debug)]
+struct Checked {
+    name: String,
+    definition: Arc<monitrc::Service>,
+    pid: Option<i32>,
+    findings: Vec<Finding>,
+    facts: Facts,
+    memory: Memory,
 }
 
 /// A process that is watched; dropping it ends the watch.
@@ -81,6 +96,12 @@ pub struct Service {
     epoch: Instant,
     watched: HashMap<String, Watched>,
     started: HashMap<RunId, Started>,
+    checking: HashSet<String>,
+    check_slots: Arc<Semaphore>,
+    memories: HashMap<String, Memory>,
+    facts: HashMap<String, Facts>,
+    system_facts: Option<SystemFacts>,
+    measured: Option<Instant>,
     meter: Meter,
     saved: BTreeMap<String, Saved>,
     health: Option<&'static str>,
@@ -124,6 +145,12 @@ impl Service {
             epoch: now,
             watched: HashMap::new(),
             started: HashMap::new(),
+            checking: HashSet::new(),
+            check_slots: Arc::new(Semaphore::new(MOST_CHECKS)),
+            memories: HashMap::new(),
+            facts: HashMap::new(),
+            system_facts: None,
+            measured: None,
             meter: Meter::new(),
             saved,
             health: None,
@@ -217,6 +244,7 @@ impl Service {
                     }
                 }
             }
+            Report::Checked(checked) => self.on_checked(*checked),
             Report::Ended {
                 name,
                 run,
@@ -291,7 +319,7 @@ impl Service {
             Request::Validate(reply) => {
                 self.cycle_at = Instant::now();
                 self.on_time();
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
         }
     }
@@ -322,8 +350,15 @@ impl Service {
         let collected = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        self.machine
-            .snapshots(collected, |pid| self.meter.vitals(pid))
+        let mut snapshots = self
+            .machine
+            .snapshots(collected, |pid| self.meter.vitals(pid));
+        for snapshot in &mut snapshots {
+            if let Some(facts) = self.facts.get(&snapshot.name.to_ascii_lowercase()) {
+                snapshot.facts = facts.clone();
+            }
+        }
+        snapshots
     }
 
     fn overview(&self) -> Overview {
@@ -425,7 +460,10 @@ impl Service {
                     Table::kill_family(pid);
                     None
                 }
-                Effect::Check { name: _ } => None,
+                Effect::Check { name } => {
+                    self.check(name);
+                    None
+                }
                 Effect::Alert {
                     service,
                     event,
@@ -571,6 +609,13 @@ impl Service {
             if !definition.kind.is_process() {
                 continue;
             }
+            let watched = self.watched.get(&name.to_ascii_lowercase());
+            if matches!(definition.kind, Kind::Process(Find::Matching(_)))
+                && watched.is_some_and(|watched| is_alive(watched.pid))
+            {
+                // Nothing says that it has changed, and looking through all processes is dear.
+                continue;
+            }
             let found = self.find(&definition);
             let known = self
                 .watched
@@ -619,8 +664,96 @@ impl Service {
     fn find(&self, definition: &monitrc::Service) -> Option<i32> {
         match &definition.kind {
             Kind::Process(Find::PidFile(path)) => read_pid(path).filter(|pid| is_alive(*pid)),
-            Kind::Process(Find::Matching(_)) => None,
+            Kind::Process(Find::Matching(pattern)) => {
+                matching(pattern).ok()?.first().map(|(pid, _)| *pid)
+            }
             _ => None,
+        }
+    }
+
+    // Checks.
+
+    /// Runs the tests of a service in a task of their own, unless the last ones are not done yet.
+    fn check(&mut self, name: String) {
+        let key = name.to_ascii_lowercase();
+        let Some(definition) = self.definition(&name) else {
+            return;
+        };
+        if !self.checking.insert(key.clone()) {
+            tracing::debug!(service = %name, "the tests take longer than a cycle");
+            return;
+        }
+        let now = Instant::now();
+        if self
+            .measured
+            .is_none_or(|measured| now - measured >= Duration::from_millis(500))
+        {
+            self.measured = Some(now);
+            self.system_facts = Some(SystemFacts::read(self.system_facts.as_ref()));
+            let pids: Vec<i32> = self.watched.values().map(|watched| watched.pid).collect();
+            self.meter.refresh(pids.into_iter(), now);
+        }
+        let job = Job {
+            definition: Arc::clone(&definition),
+            vitals: self
+                .watched
+                .get(&key)
+                .and_then(|watched| self.meter.vitals(watched.pid)),
+            system: self.system_facts.unwrap_or_default(),
+            memory: self.memories.remove(&key).unwrap_or_default(),
+        };
+        let report = self.report.clone();
+        let (slots, pid) = (
+            Arc::clone(&self.check_slots),
+            self.watched.get(&key).map(|watched| watched.pid),
+        );
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _slot = slots.acquire_owned().await;
+            let (findings, facts, memory) = checks::run(job).await;
+            drop(report.send(Report::Checked(Box::new(Checked {
+                name,
+                definition,
+                pid,
+                findings,
+                facts,
+                memory,
+            }))));
+        });
+    }
+
+    fn on_checked(&mut self, checked: Checked) {
+        let Checked {
+            name,
+            definition,
+            pid,
+            findings,
+            facts,
+            memory,
+        } = checked;
+        let key = name.to_ascii_lowercase();
+        self.checking.remove(&key);
+        // What was found about another process or by other rules says nothing about this one.
+        let same_rules = self
+            .definition(&name)
+            .is_some_and(|now| Arc::ptr_eq(&now, &definition) || *now == *definition);
+        if !same_rules || self.watched.get(&key).map(|watched| watched.pid) != pid {
+            return;
+        }
+        self.memories.insert(key.clone(), memory);
+        self.facts.insert(key, facts);
+        for Finding {
+            check,
+            event,
+            outcome,
+        } in findings
+        {
+            self.feed(Input::Checked {
+                name: name.clone(),
+                check,
+                event,
+                outcome,
+            });
         }
     }
 

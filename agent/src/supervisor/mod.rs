@@ -4,17 +4,21 @@
 //! - `actor.rs`: [`Service`], the task that does what the state machine says;
 //! - `service/`: the state machine, pure, and the policies in its documentation;
 //! - `monitrc/`: monit's control files;
+//! - `checks/`: the tests of the control files;
 //! - `process/`: starting, watching, killing and burying processes;
+//! - `cli/`: the `monit` command;
 //! - `api/`: monit's HTTP interface on 127.0.0.1:2822;
 //! - `state.rs`: what survives a restart of the agent.
 
 pub mod api;
+pub mod cli;
 
 mod actor;
 #[cfg(test)]
 mod actor_tests;
+mod checks;
 mod handle;
-mod monitrc;
+pub mod monitrc;
 mod process;
 mod service;
 mod state;

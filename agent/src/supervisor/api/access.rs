@@ -87,10 +87,10 @@ impl Access {
     pub(in crate::supervisor) fn credentials(&self) -> Option<(String, String)> {
         let full = self.users.iter().find(|(.., read_only)| !read_only);
         full.map(|(name, password, _)| (name.clone(), password.clone()))
-            .or_else(|| self.from_files().next())
+            .or_else(|| self.stored().next())
     }
 
-    fn from_files(&self) -> impl Iterator<Item = (String, String)> {
+    fn stored(&self) -> impl Iterator<Item = (String, String)> {
         self.files.iter().flat_map(|(path, users)| {
             // Read each time: the file may be rewritten, and it is small.
             let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Access {
             equal(own_name, &name) & equal(own_password, &password)
         };
         if self
-            .from_files()
+            .stored()
             .any(|(own_name, own_password)| same(&own_name, &own_password))
         {
             return Right::Full;

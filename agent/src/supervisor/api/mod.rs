@@ -16,4 +16,4 @@ pub use access::Access;
 pub use routes::serve;
 
 /// The version we claim to be: the one stemcells carry.
-pub(super) const VERSION: &str = "5.2.5";
+pub(in crate::supervisor) const VERSION: &str = "5.2.5";

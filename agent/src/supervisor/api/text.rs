@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::VERSION;
+use crate::supervisor::checks::Facts;
 use crate::supervisor::handle::Overview;
 use crate::supervisor::service::{Monitoring, Snapshot};
 
@@ -26,11 +27,11 @@ pub(super) fn service(service: &Snapshot, summary: bool) -> String {
     let status = state(service);
     let mut out = String::new();
     // Writing to a string cannot fail.
-    drop(if summary {
+    let _ = if summary {
         writeln!(out, "{title:<35} {status}")
     } else {
         full(&mut out, service, &title, &status)
-    });
+    };
     out
 }
 
@@ -60,18 +61,131 @@ fn full(out: &mut String, service: &Snapshot, title: &str, status: &str) -> std:
             &format_args!("{:.1}%", vitals.total_cpu_percent),
         )?;
     }
+    facts(&mut row, &service.facts)?;
     if let Some(message) = &service.message {
         row("problem", message)?;
     }
+    let collected = OffsetDateTime::UNIX_EPOCH + service.collected;
+    row("data collected", &date(collected))?;
+    writeln!(out)
+}
+
+fn facts(row: &mut Row<'_>, facts: &Facts) -> std::fmt::Result {
+    if let Some(file) = &facts.file {
+        row("permission", &format_args!("{:o}", file.mode))?;
+        row("uid", &file.uid)?;
+        row("gid", &file.gid)?;
+        if facts.filesystem.is_none() {
+            let timestamp = i64::try_from(file.timestamp).unwrap_or_default();
+            row(
+                "timestamp",
+                &date(
+                    OffsetDateTime::from_unix_timestamp(timestamp)
+                        .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+                ),
+            )?;
+        }
+        if let Some(size) = file.size {
+            row("size", &format_args!("{size} B"))?;
+        }
+        if let Some(sum) = &file.checksum {
+            row(
+                "checksum",
+                &format_args!("{sum}({})", if sum.len() == 32 { "MD5" } else { "SHA1" }),
+            )?;
+        }
+    }
+    if let Some(space) = &facts.filesystem {
+        let megabytes = |blocks: u64| blocks as f64 * space.block_size as f64 / 1_048_576.0;
+        let share = |part: u64, whole: u64| {
+            if whole == 0 {
+                0.0
+            } else {
+                part as f64 / whole as f64 * 100.0
+            }
+        };
+        let blocks = |count: u64| {
+            format!(
+                "{count} [{:.1} MB] [{:.1}%]",
+                megabytes(count),
+                share(count, space.blocks)
+            )
+        };
+        row("filesystem flags", &format_args!("{:#x}", space.flags))?;
+        row("block size", &format_args!("{} B", space.block_size))?;
+        row(
+            "blocks total",
+            &format_args!("{} [{:.1} MB]", space.blocks, megabytes(space.blocks)),
+        )?;
+        row(
+            "blocks free for non superuser",
+            &blocks(space.blocks_available),
+        )?;
+        row("blocks free total", &blocks(space.blocks_free))?;
+        if space.inodes > 0 {
+            row("inodes total", &space.inodes)?;
+            row(
+                "inodes free",
+                &format_args!(
+                    "{} [{:.1}%]",
+                    space.inodes_free,
+                    share(space.inodes_free, space.inodes)
+                ),
+            )?;
+        }
+    }
+    if let Some(system) = &facts.system {
+        let [one, five, fifteen] = system.load;
+        row(
+            "load average",
+            &format_args!("[{one:.2}] [{five:.2}] [{fifteen:.2}]"),
+        )?;
+        let (user, kernel, wait) = (system.cpu_user, system.cpu_system, system.cpu_wait);
+        row(
+            "cpu",
+            &format_args!("{user:.1}%us {kernel:.1}%sy {wait:.1}%wa"),
+        )?;
+        row(
+            "memory usage",
+            &format_args!("{} kB [{:.1}%]", system.memory_kb, system.memory_percent),
+        )?;
+        row(
+            "swap usage",
+            &format_args!("{} kB [{:.1}%]", system.swap_kb, system.swap_percent),
+        )?;
+    }
+    let seconds = |time: &Option<Duration>| time.unwrap_or_default().as_secs_f64();
+    for ping in &facts.pings {
+        row(
+            "icmp response time",
+            &format_args!("{:.3}s [Echo Request]", seconds(ping)),
+        )?;
+    }
+    for port in &facts.ports {
+        let (time, place, protocol) = (seconds(&port.response), &port.place, &port.protocol);
+        if port.port == 0 {
+            row(
+                "unix socket response time",
+                &format_args!("{time:.3}s to {place} [{protocol}]"),
+            )?;
+        } else {
+            let (request, transport) = (&port.request, port.transport);
+            row(
+                "port response time",
+                &format_args!("{time:.3}s to {place}{request} [{protocol} via {transport}]"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+type Row<'a> = dyn FnMut(&str, &dyn std::fmt::Display) -> std::fmt::Result + 'a;
+
+fn date(time: OffsetDateTime) -> String {
     let format = format_description!(
         "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
     );
-    let collected = OffsetDateTime::UNIX_EPOCH + service.collected;
-    row(
-        "data collected",
-        &collected.format(format).unwrap_or_default(),
-    )?;
-    writeln!(out)
+    time.format(format).unwrap_or_default()
 }
 
 fn state(service: &Snapshot) -> String {

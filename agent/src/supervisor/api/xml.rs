@@ -2,16 +2,20 @@
 //! Upstream reads it in jobsupervisor/monit/status.go.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::VERSION;
 use super::http::escape;
+use crate::supervisor::checks::Facts;
 use crate::supervisor::handle::Overview;
 use crate::supervisor::service::Snapshot;
+
+const MEGABYTE: f64 = 1_048_576.0;
 
 pub(super) fn status(overview: &Overview, version: u8, summary: bool) -> String {
     let mut out = String::with_capacity(4096);
     // Writing to a string cannot fail.
-    drop(document(&mut out, overview, version, summary));
+    let _ = document(&mut out, overview, version, summary);
     out
 }
 
@@ -136,6 +140,96 @@ fn service(out: &mut String, service: &Snapshot, version: u8, summary: bool) -> 
             vitals.total_cpu_percent,
         )?;
     }
+    if !summary {
+        facts(out, &service.facts)?;
+    }
     out.push_str("</service>");
+    Ok(())
+}
+
+fn facts(out: &mut String, facts: &Facts) -> std::fmt::Result {
+    if let Some(file) = &facts.file {
+        write!(
+            out,
+            "<mode>{:o}</mode><uid>{}</uid><gid>{}</gid>",
+            file.mode, file.uid, file.gid
+        )?;
+        if facts.filesystem.is_none() {
+            write!(out, "<timestamp>{}</timestamp>", file.timestamp)?;
+        }
+        if let Some(size) = file.size {
+            write!(out, "<size>{size}</size>")?;
+        }
+        if let Some(sum) = &file.checksum {
+            let kind = if sum.len() == 32 { "MD5" } else { "SHA1" };
+            write!(out, "<checksum type=\"{kind}\">{sum}</checksum>")?;
+        }
+    }
+    if let Some(space) = &facts.filesystem {
+        let total = space.blocks as f64 * space.block_size as f64 / MEGABYTE;
+        write!(
+            out,
+            "<flags>{}</flags><block><percent>{:.1}</percent><usage>{:.1} MB</usage><total>{total:.1} MB</total></block>",
+            space.flags,
+            space.space_percent(),
+            space.used_bytes() as f64 / MEGABYTE,
+        )?;
+        if space.inodes > 0 {
+            write!(
+                out,
+                "<inode><percent>{:.1}</percent><usage>{}</usage><total>{}</total></inode>",
+                space.inode_percent(),
+                space.inodes_used(),
+                space.inodes,
+            )?;
+        }
+    }
+    let seconds = |time: &Option<Duration>| time.map_or(-1.0, |time| time.as_secs_f64());
+    for ping in &facts.pings {
+        write!(
+            out,
+            "<icmp><type>Echo Request</type><responsetime>{:.3}</responsetime></icmp>",
+            seconds(ping)
+        )?;
+    }
+    for port in &facts.ports {
+        let (protocol, time) = (&port.protocol, seconds(&port.response));
+        if port.port == 0 {
+            let path = escape(&port.place);
+            write!(
+                out,
+                "<unix><path>{path}</path><protocol>{protocol}</protocol><responsetime>{time:.3}</responsetime></unix>"
+            )?;
+        } else {
+            write!(
+                out,
+                "<port><hostname>{}</hostname><portnumber>{}</portnumber><request>{}</request>\
+                 <protocol>{protocol}</protocol><type>{}</type><responsetime>{time:.3}</responsetime></port>",
+                escape(&port.host),
+                port.port,
+                escape(&port.request),
+                port.transport,
+            )?;
+        }
+    }
+    if let Some(system) = &facts.system {
+        write!(
+            out,
+            "<system><load><avg01>{:.2}</avg01><avg05>{:.2}</avg05><avg15>{:.2}</avg15></load>\
+             <cpu><user>{:.1}</user><system>{:.1}</system><wait>{:.1}</wait></cpu>\
+             <memory><percent>{:.1}</percent><kilobyte>{}</kilobyte></memory>\
+             <swap><percent>{:.1}</percent><kilobyte>{}</kilobyte></swap></system>",
+            system.load[0],
+            system.load[1],
+            system.load[2],
+            system.cpu_user,
+            system.cpu_system,
+            system.cpu_wait,
+            system.memory_percent,
+            system.memory_kb,
+            system.swap_percent,
+            system.swap_kb,
+        )?;
+    }
     Ok(())
 }

@@ -229,11 +229,11 @@ fn unescape(text: &str) -> Vec<u8> {
             continue;
         }
         let hex = text
-            .get(at + 4..at + 6)
+            .get(at + 3..at + 5)
             .filter(|_| text[at + 1..].starts_with("0x"));
         if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             out.push(byte);
-            at += 6;
+            at += 5;
             continue;
         }
         match bytes[at + 1] {

@@ -206,7 +206,7 @@ fn programs(service: &Service) -> impl Iterator<Item = &Program> {
 }
 
 /// The files a pattern stands for, sorted; directories are left out. `*` does not match a leading dot.
-pub fn expand(pattern: &Path) -> Vec<PathBuf> {
+pub(super) fn expand(pattern: &Path) -> Vec<PathBuf> {
     let text = pattern.to_string_lossy();
     if !text.contains(['*', '?', '[']) {
         return vec![pattern.to_owned()];

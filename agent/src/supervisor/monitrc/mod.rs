@@ -17,11 +17,12 @@ mod parse;
 mod set;
 mod tests;
 
-pub use load::{LoadResult, expand, load};
+pub use load::{LoadResult, load};
 pub use model::{
-    Account, ApacheLimit, Check, Condition, Config, Connect, Effect, Endpoint, Find, Httpd,
-    HttpdAllow, Kind, Location, Mode, Operator, Program, Protocol, Rate, Reaction, ResourceKind,
-    ResourceLimit, RestartLimit, Service, Settings, Step, Transport, UrlContent, Verb,
+    Account, ApacheLimit, Check, Condition, Config, Connect, Effect, Endpoint, Exchange, Find,
+    Httpd, HttpdAllow, Kind, Location, Mode, Operator, Program, Protocol, Rate, Reaction,
+    ResourceKind, ResourceLimit, RestartLimit, Service, Settings, Step, Transport, UrlContent,
+    Verb,
 };
 
 use std::path::PathBuf;
@@ -61,3 +62,6 @@ pub enum Error {
         source: std::io::Error,
     },
 }
+
+#[cfg(test)]
+mod grammar_tests;

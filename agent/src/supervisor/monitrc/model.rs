@@ -122,7 +122,7 @@ pub struct Service {
     pub missing: Reaction,
     /// `if changed pid`.
     pub pid_changed: Step,
-    /// `if changed ppid`.
+    /// `if changed ppid`; nothing unless asked for, since parents change when daemons detach.
     pub ppid_changed: Step,
     /// The tests, in the order written.
     pub checks: Vec<Check>,

@@ -10,9 +10,12 @@ use super::model::{
     Settings, Step,
 };
 
+/// What a setting changes.
+pub(super) type Apply = Box<dyn FnOnce(&mut Settings) + Send>;
+
 /// What one file says, in order.
 pub(super) enum Statement {
-    Set(Box<dyn FnOnce(&mut Settings) + Send>),
+    Set(Apply),
     Check(Box<Service>),
     Include { pattern: String, line: usize },
 }
@@ -441,7 +444,10 @@ impl Parser<'_> {
                 recovered: Step::ALERT,
             },
             pid_changed: Step::ALERT,
-            ppid_changed: Step::ALERT,
+            ppid_changed: Step {
+                rate: Rate::ONCE,
+                effect: Effect::Ignore,
+            },
             checks: Vec::new(),
             restart_limits: Vec::new(),
         };

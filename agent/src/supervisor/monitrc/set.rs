@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Error;
 use super::lex::Token;
 use super::model::{Httpd, HttpdAllow, Settings};
-use super::parse::Parser;
+use super::parse::{Apply, Parser};
 
 impl Parser<'_> {
     /// `alert ADDRESS [not] {events} mail-format {...} reminder N`: syntax only, alerts go to the agent.
@@ -67,7 +67,7 @@ impl Parser<'_> {
         self.sign('}')
     }
 
-    pub(super) fn set(&mut self) -> Result<Box<dyn FnOnce(&mut Settings) + Send>, Error> {
+    pub(super) fn set(&mut self) -> Result<Apply, Error> {
         let Token::Word(word) = self.peek().clone() else {
             return Err(self.expected("the name of a setting"));
         };
@@ -290,7 +290,6 @@ impl Parser<'_> {
     }
 }
 
-#[expect(clippy::type_complexity, reason = "the same type as its caller's")]
-fn nothing() -> Result<Box<dyn FnOnce(&mut Settings) + Send>, Error> {
+fn nothing() -> Result<Apply, Error> {
     Ok(Box::new(|_| {}))
 }

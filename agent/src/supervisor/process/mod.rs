@@ -15,4 +15,4 @@ pub use reap::{Guard, protect, reap_orphans};
 pub(super) use pidfd::{Watch, is_alive};
 pub(super) use reap::bury;
 pub(super) use spawn::spawn;
-pub(super) use table::{Meter, Table, meminfo, system, ticks_now};
+pub(super) use table::{Meter, Table, matching, meminfo, system, ticks_now};

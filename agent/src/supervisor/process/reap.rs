@@ -54,7 +54,7 @@ pub(in crate::supervisor) fn bury(pid: i32) {
         .contains(&pid)
     {
         // ECHILD is the usual answer when the agent is not PID 1.
-        drop(waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)));
+        let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
     }
 }
 
@@ -98,10 +98,7 @@ fn sweep(before: &HashMap<i32, Instant>, now: Instant) -> HashMap<i32, Instant> 
             ORPHAN_GRACE
         };
         if now - since >= grace {
-            drop(waitpid(
-                Pid::from_raw(process.pid),
-                Some(WaitPidFlag::WNOHANG),
-            ));
+            let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
         } else {
             seen.insert(process.pid, since);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::spawn::kill_all;
+use crate::supervisor::checks::Regex;
 use crate::supervisor::handle::System;
 use crate::supervisor::service::Vitals;
 
@@ -139,6 +140,39 @@ impl Table {
             kill_all(&pids);
         }
     }
+}
+
+/// The processes whose command lines match a POSIX extended expression, the oldest first; not ourselves.
+pub(in crate::supervisor) fn matching(pattern: &str) -> Result<Vec<(i32, String)>, String> {
+    let regex = Regex::new(pattern)?;
+    let table = Table::read();
+    let own = i32::try_from(std::process::id()).ok();
+    let mut found = Vec::new();
+    for process in table.processes() {
+        if Some(process.pid) == own || process.is_zombie() {
+            continue;
+        }
+        // A process that ends meanwhile is none; kernel threads have no command line.
+        let Ok(mut line) = std::fs::read(format!("/proc/{}/cmdline", process.pid)) else {
+            continue;
+        };
+        line.iter_mut()
+            .filter(|byte| **byte == 0)
+            .for_each(|byte| *byte = b' ');
+        let line = line.trim_ascii_end();
+        if !line.is_empty() && regex.is_match(line) {
+            found.push((
+                process.started,
+                process.pid,
+                String::from_utf8_lossy(line).into_owned(),
+            ));
+        }
+    }
+    found.sort();
+    Ok(found
+        .into_iter()
+        .map(|(_, pid, line)| (pid, line))
+        .collect())
 }
 
 fn sysconf(variable: nix::unistd::SysconfVar, default: u64) -> u64 {

@@ -156,6 +156,9 @@ impl Machine {
 
     pub(super) fn advance(&mut self, at: usize, now: Time, out: &mut Vec<Effect>) -> bool {
         let entry = &self.entries[at];
+        if entry.is_unknown() {
+            return false;
+        }
         let name = entry.name().to_owned();
         let pid = entry.pid;
         match (entry.phase.clone(), entry.intent) {
@@ -298,6 +301,7 @@ impl Machine {
         let ready = |parent: &Entry| {
             parent.is_up()
                 || (!parent.is_monitored()
+                    && !parent.is_unknown()
                     && parent.intent.is_none()
                     && parent.phase == Phase::Rest)
         };

@@ -170,8 +170,21 @@ impl Entry {
         self.definition.kind.is_process()
     }
 
+    /// Whether there is something to look at besides the pidfile.
+    pub(super) fn needs_checks(&self) -> bool {
+        let definition = &self.definition;
+        !self.is_process()
+            || !definition.checks.is_empty()
+            || definition.ppid_changed.effect != monitrc::Effect::Ignore
+    }
+
     pub(super) fn is_monitored(&self) -> bool {
         self.monitoring != Monitoring::No
+    }
+
+    /// Whether nobody has looked for its process yet: then nothing may be started, and nothing is known to be down.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.fresh && self.is_process()
     }
 
     /// Whether others may rely on it.

@@ -20,7 +20,6 @@ pub(crate) enum Event {
     Flags = 0x2000,
     Icmp = 0x4000,
     Content = 0x8000,
-    Action = 0x20000,
     Pid = 0x40000,
     ParentPid = 0x80000,
 }
@@ -49,7 +48,6 @@ impl Event {
             Self::Flags => "Filesystem flags failed",
             Self::Icmp => "ICMP failed",
             Self::Content => "Content failed",
-            Self::Action => "Action done",
             Self::Pid => "PID failed",
             Self::ParentPid => "PPID failed",
         }
@@ -74,7 +72,6 @@ impl Event {
             Self::Flags => "Filesystem flags succeeded",
             Self::Icmp => "ICMP succeeded",
             Self::Content => "Content succeeded",
-            Self::Action => "Action done",
             Self::Pid => "PID succeeded",
             Self::ParentPid => "PPID succeeded",
         }
@@ -99,7 +96,6 @@ impl Event {
             Self::Flags => "Filesystem flags changed",
             Self::Icmp => "ICMP changed",
             Self::Content => "Content match",
-            Self::Action => "Action done",
             Self::Pid => "PID changed",
             Self::ParentPid => "PPID changed",
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::entry::{Entry, History, Intent, Phase, Saved};
 use super::types::{Action, Effect, Input, Monitoring, Snapshot, Time, Vitals};
+use crate::supervisor::checks::Facts;
 use crate::supervisor::monitrc::{self, Mode};
 
 /// How long things may take where the control file does not say.
@@ -250,6 +251,7 @@ impl Machine {
                 }),
                 message: first.map(|(_, problem)| problem.message.clone()),
                 state,
+                facts: Facts::default(),
                 collected,
             }
         };

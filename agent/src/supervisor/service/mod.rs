@@ -28,6 +28,8 @@ mod advance;
 mod entry;
 mod events;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod observe;
 mod requests;
 mod types;

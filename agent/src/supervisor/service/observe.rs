@@ -246,6 +246,14 @@ impl Machine {
             return;
         }
         let definition = Arc::clone(&entry.definition);
+        if event == Event::ParentPid {
+            if let Outcome::Changed(message) = outcome {
+                let effect = &definition.ppid_changed.effect;
+                self.alert(at, event.changed(), effect, &message, out);
+                self.apply(at, effect, event.changed(), &message, now, out);
+            }
+            return;
+        }
         let (reaction, history) = match check {
             None => (&definition.missing, &mut entry.missing),
             Some(number) => match (definition.checks.get(number), entry.checks.get_mut(number)) {
@@ -274,16 +282,19 @@ impl Machine {
                 self.apply(at, &failed.effect, event.changed(), &message, now, out);
             }
             (Outcome::Succeeded(message), Verdict::Recovered) => {
-                if self.entries[at].problems.remove(&(event, check)).is_some() {
-                    self.revision += 1;
-                }
+                let problems = &mut self.entries[at].problems;
+                // A thing that exists also has the right type and can be measured.
+                problems.retain(|(other, own), _| {
+                    *own != check || (check.is_none() && *other == Event::Exec)
+                });
+                self.revision += 1;
                 self.alert(at, event.succeeded(), &recovered.effect, &message, out);
                 self.apply(at, &recovered.effect, event.succeeded(), &message, now, out);
             }
-            (Outcome::NotChanged, _) => {
-                if self.entries[at].problems.remove(&(event, check)).is_some() {
-                    self.revision += 1;
-                }
+            (Outcome::NotChanged, _)
+                if self.entries[at].problems.remove(&(event, check)).is_some() =>
+            {
+                self.revision += 1;
             }
             _ => {}
         }
@@ -309,7 +320,7 @@ impl Machine {
             }
             if entry.is_process() && entry.pid.is_none() {
                 self.missing(at, now, out);
-            } else if !entry.is_process() || !entry.definition.checks.is_empty() {
+            } else if entry.needs_checks() {
                 out.push(Effect::Check {
                     name: entry.name().to_owned(),
                 });

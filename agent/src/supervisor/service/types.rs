@@ -6,6 +6,7 @@ use bosh_protocol::Process;
 use bosh_protocol::state::{ProcessCpu, ProcessMemory, ProcessUptime};
 
 use super::events::Event;
+use crate::supervisor::checks::Facts;
 use crate::supervisor::monitrc;
 
 /// Since some start, never backwards.
@@ -219,6 +220,8 @@ pub struct Snapshot {
     pub message: Option<String>,
     /// `running`, `starting`, `failing`, `unknown`: upstream's words for the state of a process.
     pub state: &'static str,
+    /// What the last checks measured.
+    pub(crate) facts: Facts,
     /// When it was last looked at, since the epoch.
     pub collected: Duration,
 }
