@@ -254,3 +254,101 @@ async fn reload(nats: &NatsOptions) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn users_follow_the_directors_vms() {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let vms = json!([
+            {"agent_id": "a", "cid": "1", "permanent_nats_credentials": false},
+            {"agent_id": "b", "cid": "2", "permanent_nats_credentials": true},
+            {"agent_id": null, "cid": null},
+        ]);
+        let app = Router::new()
+            .route(
+                "/info",
+                get(|| async {
+                    Json(json!({"user_authentication": {"type": "basic", "options": {}}}))
+                }),
+            )
+            .route(
+                "/deployments",
+                get(|| async { Json(json!([{"name": "d"}])) }),
+            )
+            .route("/deployments/d/vms", get(|| async { Json(vms) }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(crate::listen::serve(listener, None, app, stop.clone()));
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let calls = path("calls");
+        let script = format!("#!/bin/sh\necho \"$@\" >> '{}'\n", calls.display());
+        std::fs::write(path("nats-server"), script).unwrap();
+        std::fs::set_permissions(path("nats-server"), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
+        std::fs::write(
+            path("director-subject"),
+            "C=USA, O=Cloud Foundry, CN=director\n",
+        )
+        .unwrap();
+        let config = json!({
+            "director": {
+                "url": url, "user": "u", "password": "p", "director_ca_cert": path("none.pem"),
+                "director_subject_file": path("director-subject"), "hm_subject_file": path("none"),
+            },
+            "intervals": {"poll_user_sync": 0.1},
+            "nats": {
+                "config_file_path": path("auth.json"),
+                "nats_server_executable": path("nats-server"),
+                "nats_server_pid_file": "/run/nats.pid",
+            },
+        });
+        std::fs::write(
+            path("config.yml"),
+            serde_yaml_ng::to_string(&config).unwrap(),
+        )
+        .unwrap();
+        let running = tokio::spawn({
+            let (config, stop) = (path("config.yml"), stop.clone());
+            async move { run(&config, stop).await }
+        });
+
+        // Reloaded once at the start and once for the change, not at every look.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let reload = "--signal reload=/run/nats.pid\n";
+        while std::fs::read_to_string(&calls).unwrap_or_default() != reload.repeat(2) {
+            assert!(tokio::time::Instant::now() < deadline, "not reloaded");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let written: Value =
+            serde_json::from_slice(&std::fs::read(path("auth.json")).unwrap()).unwrap();
+        let users: Vec<_> = written["authorization"]["users"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|user| user["user"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            users,
+            [
+                "C=USA, O=Cloud Foundry, CN=director",
+                "C=USA, O=Cloud Foundry, CN=a.bootstrap.agent.bosh-internal",
+                "C=USA, O=Cloud Foundry, CN=a.agent.bosh-internal",
+                "C=USA, O=Cloud Foundry, CN=b.agent.bosh-internal",
+            ]
+        );
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+}
