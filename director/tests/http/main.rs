@@ -1,0 +1,11 @@
+//! The HTTP interface against a real database: what the CLI sends, and what it
+//! reads back.
+
+mod archives;
+mod configs;
+mod deployments;
+mod releases;
+mod server;
+mod stemcells;
+mod support;
+mod tasks;
