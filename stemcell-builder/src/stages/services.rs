@@ -1,7 +1,9 @@
 //! Process 1 and what runs beside the agent. Upstream: `base_warden`, whose process 1 is runit.
 //!
-//! Here process 1 starts sshd, cron and rsyslogd in the background and becomes the agent, which reaps what it did not
-//! start. The host keys are made on the way, at the first boot only.
+//! Here process 1 is a shell that starts sshd and cron and runs the agent again and again, as runit would; it reaps
+//! orphans while it waits. The agent itself was not made process 1: the container would end with it, and with it the jobs,
+//! which are to outlive an agent that is killed, replaced, or gives up on a message bus that is away. The host keys are made
+//! at the first boot. rsyslogd starts when the agent says so, because the agent first puts /var/log elsewhere.
 
 use super::agent::{BINARY, CONFIG};
 use super::file;
@@ -45,11 +47,11 @@ case $action in
 esac
 "#;
 
-/// Gives the agent's logs a place where `bosh logs --agent` finds them.
+/// The agent's output goes where `bosh logs --agent` looks for it.
 fn init(recipe: &Recipe) -> String {
     format!(
         r#"#!/bin/sh
-# Process 1 of the container. Ends by becoming the agent.
+# Process 1 of the container: starts what runs beside the agent, then keeps the agent running.
 PATH=/var/vcap/bosh/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root
 export PATH HOME
@@ -68,14 +70,15 @@ mkdir -p -m 0755 /run/sshd
       nice ssh-keygen -q -t $type -f $key -N '' -C ''
     fi
   done
-  service rsyslog start
   service cron start
   service ssh start
 ) >/var/log/boot.log 2>&1 </dev/null &
 
 cd /var/vcap/bosh
-exec >>/var/vcap/bosh/log/current 2>&1 </dev/null
-exec {BINARY} -P {platform} -C {CONFIG}
+while :; do
+  {BINARY} -P {platform} -C {CONFIG} >>/var/vcap/bosh/log/current 2>&1 </dev/null
+  sleep 1
+done
 "#,
         platform = recipe.os.platform()
     )
@@ -95,7 +98,7 @@ pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
         file(
             &format!("{bin}/bosh-start-logging-and-auditing"),
             0o755,
-            "#!/bin/sh\n# The kernel's audit log is not a container's to read.\nexec service rsyslog start\n",
+            "#!/bin/sh\n# The agent has just put /var/log elsewhere. The audit log is not a container's to read.\nservice rsyslog restart >/dev/null 2>&1 </dev/null &\n",
         ),
         file(
             &format!("{bin}/sync-time"),
