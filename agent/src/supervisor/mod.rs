@@ -1,7 +1,7 @@
 //! The job supervisor: starts, watches and restarts the processes of the jobs of a VM, in place of monit.
 //!
 //! - `handle.rs`: [`Options`], [`Handle`], [`MonitAlert`], [`Error`]: what the rest of the agent sees;
-//! - `actor.rs`: [`Service`], the task that does what the state machine says;
+//! - `actor/`: [`Service`], the task that does what the state machine says;
 //! - `service/`: the state machine, pure, and the policies in its documentation;
 //! - `monitrc/`: monit's control files;
 //! - `checks/`: the tests of the control files;
@@ -14,8 +14,6 @@ pub mod api;
 pub mod cli;
 
 mod actor;
-#[cfg(test)]
-mod actor_tests;
 mod checks;
 mod handle;
 pub mod monitrc;

@@ -9,6 +9,8 @@
 mod access;
 mod http;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod text;
 mod xml;
 

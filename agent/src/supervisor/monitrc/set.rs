@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::lex::Token;
-use super::model::{Httpd, HttpdAllow, Settings};
+use super::model::{Httpd, HttpdAllow};
 use super::parse::{Apply, Parser};
 
 impl Parser<'_> {

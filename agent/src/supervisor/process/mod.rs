@@ -15,4 +15,6 @@ pub use reap::{Guard, protect, reap_orphans};
 pub(super) use pidfd::{Watch, is_alive};
 pub(super) use reap::bury;
 pub(super) use spawn::spawn;
-pub(super) use table::{Meter, Table, matching, meminfo, system, ticks_now};
+pub(super) use table::{
+    MARK, Meter, Table, marked, matching, meminfo, system, ticks_now, ticks_per_second,
+};

@@ -124,22 +124,63 @@ impl Table {
         }
     }
 
-    /// Kills a program we started and everything in its session. `started` guards against another session of that number.
-    pub(in crate::supervisor) fn kill_session(session: i32, started: u64) {
+    /// Kills a program we started, everything in its session and everything that bears its mark, except for `spared` processes:
+    /// what a start program brought up for another service is not its own. `started` guards against another session of that
+    /// number.
+    pub(in crate::supervisor) fn kill_run(
+        session: i32,
+        started: u64,
+        mark: &str,
+        spared: &HashSet<i32>,
+    ) {
+        let marked: HashSet<i32> = marked(mark).into_iter().map(|(pid, _)| pid).collect();
         for _ in 0..2 {
             let table = Self::read();
             let members: Vec<i32> = table
                 .processes()
-                .filter(|process| process.session == session && process.started >= started)
+                .filter(|process| {
+                    process.started >= started
+                        && (process.session == session || marked.contains(&process.pid))
+                })
                 .map(|process| process.pid)
                 .collect();
             let mut pids = HashSet::new();
             for member in members {
                 pids.extend(table.family(member).iter().map(|process| process.pid));
             }
+            pids.retain(|pid| !spared.contains(pid));
             kill_all(&pids);
         }
     }
+}
+
+/// Names the run of a program in the environment of everything that comes out of it.
+pub(in crate::supervisor) const MARK: &str = "BOSH_SUPERVISOR_RUN";
+
+/// The processes that bear a mark with this beginning, and the mark.
+pub(in crate::supervisor) fn marked(beginning: &str) -> Vec<(i32, String)> {
+    let own = i32::try_from(std::process::id()).ok();
+    let wanted = format!("{MARK}={beginning}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        if Some(pid) == own {
+            continue;
+        }
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        if let Some(variable) = variables.find(|variable| variable.starts_with(wanted.as_bytes())) {
+            let mark = String::from_utf8_lossy(variable).into_owned();
+            found.push((pid, mark[MARK.len() + 1..].to_owned()));
+        }
+    }
+    found
 }
 
 /// The processes whose command lines match a POSIX extended expression, the oldest first; not ourselves.
@@ -181,6 +222,11 @@ fn sysconf(variable: nix::unistd::SysconfVar, default: u64) -> u64 {
         .flatten()
         .and_then(|value| u64::try_from(value).ok())
         .unwrap_or(default)
+}
+
+/// Of the clock in /proc.
+pub(in crate::supervisor) fn ticks_per_second() -> u64 {
+    sysconf(nix::unistd::SysconfVar::CLK_TCK, 100)
 }
 
 /// Clock ticks since the machine started, now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::{Entry, History, Intent, Phase, Saved};
-use super::types::{Action, Effect, Input, Monitoring, Snapshot, Time, Vitals};
+use super::types::{Action, Effect, Input, Monitoring, RunId, Snapshot, Time, Vitals};
 use crate::supervisor::checks::Facts;
 use crate::supervisor::monitrc::{self, Mode};
 
@@ -209,6 +209,51 @@ impl Machine {
 
     pub(crate) fn definition(&self, name: &str) -> Option<Arc<monitrc::Service>> {
         self.entry(name).map(|entry| Arc::clone(&entry.definition))
+    }
+
+    /// The process of a service, if it is alive.
+    pub(crate) fn pid(&self, name: &str) -> Option<i32> {
+        self.entry(name).and_then(|entry| entry.pid)
+    }
+
+    /// A start or stop program of an earlier agent still runs, for `elapsed` so far: it is waited for like one of our own.
+    /// `None` if it is of no interest.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Time,
+        name: &str,
+        start: bool,
+        elapsed: Duration,
+    ) -> Option<RunId> {
+        let at = self.position(name)?;
+        let kill_after = self.policy.kill_after;
+        let entry = &mut self.entries[at];
+        if !entry.is_process() || entry.phase != Phase::Rest {
+            return None;
+        }
+        let program = if start {
+            entry.definition.start.as_ref()
+        } else {
+            entry.definition.stop.as_ref()
+        };
+        let left = program?.timeout.checked_sub(elapsed)?;
+        self.next_run += 1;
+        let run = RunId(self.next_run);
+        let deadline = now + left;
+        entry.phase = if start {
+            Phase::Starting { run, deadline }
+        } else {
+            let kill_at = deadline.max(now + kill_after.saturating_sub(elapsed));
+            Phase::Stopping {
+                run,
+                running: true,
+                deadline,
+                kill_at,
+                reported: false,
+            }
+        };
+        self.revision += 1;
+        Some(run)
     }
 
     /// What others see.

@@ -9,8 +9,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::process::is_alive;
-use super::{Action, Error, Handle, MonitAlert, Monitoring, Options, Service, Snapshot};
+use crate::supervisor::process::is_alive;
+use crate::supervisor::{
+    Action, Error, Handle, MonitAlert, Monitoring, Options, Service, Snapshot,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -164,7 +166,7 @@ impl Drop for Bench {
                 .is_some_and(|extension| extension == "pid")
                 && let Some(pid) = pid_in(&entry.path())
             {
-                super::process::Table::kill_family(pid);
+                crate::supervisor::process::Table::kill_family(pid);
             }
         }
     }
@@ -578,4 +580,140 @@ async fn changes_are_told_at_once() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_is_under_way_when_the_agent_is_killed_is_waited_for() {
+    let mut bench = Bench::new();
+    let (pidfile, log, go) = (bench.path("web.pid"), bench.path("log"), bench.path("go"));
+    let ctl = bench.script(
+        "ctl",
+        &format!(
+            "echo start web >> {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nsetsid sleep 1000 & echo $! > {}",
+            log.display(),
+            go.display(),
+            pidfile.display()
+        ),
+    );
+    bench.monitrc(
+        "web",
+        &format!(
+            "check process web with pidfile {}\n start program \"{ctl} start\"\n stop program \"{ctl} stop\"\n group vcap\n",
+            pidfile.display(),
+            ctl = ctl.display()
+        ),
+    );
+    bench.up().await;
+    eventually("the start program runs", async || {
+        (bench.starts("web") == 1).then_some(())
+    })
+    .await;
+    bench.crash().await;
+    bench.up().await;
+    assert_eq!(bench.service("web").await.state, "starting");
+    bench.handle().validate().await.unwrap();
+    assert_eq!(bench.starts("web"), 1);
+    std::fs::write(&go, "").unwrap();
+    bench.running_pid("web").await;
+    assert_eq!(bench.starts("web"), 1);
+}
+
+#[tokio::test]
+async fn a_daemon_that_left_its_session_and_wrote_no_pidfile_is_killed_at_the_timeout() {
+    let mut bench = Bench::new();
+    let lost = bench.path("lost");
+    let ctl = bench.script(
+        "ctl",
+        &format!("setsid sleep 1000 & echo $! >> {}", lost.display()),
+    );
+    bench.monitrc(
+        "web",
+        &format!(
+            "check process web with pidfile {}/web.pid\n start program \"{ctl}\" with timeout 1 seconds\n stop program \"{ctl}\"\n group vcap\n",
+            bench.dir.path().display(),
+            ctl = ctl.display()
+        ),
+    );
+    bench.up().await;
+    assert_eq!(
+        bench.alert("Execution failed").await.description,
+        "failed to start"
+    );
+    let pid: i32 = std::fs::read_to_string(&lost)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    eventually("it is dead", async || (!is_alive(pid)).then_some(())).await;
+    bench.handle().stop_and_wait().await.unwrap();
+    for pid in std::fs::read_to_string(&lost).unwrap().lines() {
+        let pid: i32 = pid.parse().unwrap();
+        eventually("nothing is left", async || (!is_alive(pid)).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn another_pidfile_is_another_process() {
+    let mut bench = Bench::new();
+    bench.daemon("web", "");
+    bench.up().await;
+    let first = bench.running_pid("web").await;
+    let text = std::fs::read_to_string(bench.path("monit/job/web.monitrc")).unwrap();
+    // Only where it is looked for changes: nothing is there, so that it is started.
+    bench.monitrc("web", &text.replace("web.pid", "other.pid"));
+    bench.handle().reload().await.unwrap();
+    eventually("it is started", async || {
+        (bench.starts("web") == 2).then_some(())
+    })
+    .await;
+    kill(first);
+    let second = pid_in(&bench.path("web.pid")).unwrap();
+    bench.handle().act("web", Action::Unmonitor).await.unwrap();
+    kill(second);
+}
+
+#[tokio::test]
+async fn connections_are_tested_and_lead_to_restarts() {
+    use tokio::io::AsyncWriteExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let answer = well.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let status = if answer.load(std::sync::atomic::Ordering::SeqCst) {
+                "200 OK"
+            } else {
+                "503 Busy"
+            };
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    let mut bench = Bench::new();
+    let test = format!(
+        " if failed host 127.0.0.1 port {port} protocol http request \"/health\" for 2 cycles then restart"
+    );
+    bench.daemon("web", &test);
+    bench.up().await;
+    let pid = bench.running_pid("web").await;
+    well.store(false, std::sync::atomic::Ordering::SeqCst);
+    let alert = bench.alert("Connection failed").await;
+    assert_eq!(alert.action, "restart");
+    assert!(
+        alert
+            .description
+            .ends_with("the server answers with status 503"),
+        "{}",
+        alert.description
+    );
+    well.store(true, std::sync::atomic::Ordering::SeqCst);
+    eventually("it is restarted", async || {
+        bench.service("web").await.pid.filter(|new| *new != pid)
+    })
+    .await;
+    bench.alert("Connection succeeded").await;
+    assert_eq!(bench.service("web").await.state, "running");
 }
