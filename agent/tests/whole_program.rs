@@ -1,5 +1,10 @@
 //! The real agent on the dummy platform, spoken to over a real nats-server with mutual TLS.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,10 @@
 //! Bytes as they are on the wire, decoded and encoded again.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
 use bosh_protocol::arguments::{CompileDependency, DrainType, SshParams};
 use bosh_protocol::disk::DiskSettings;
 use bosh_protocol::{

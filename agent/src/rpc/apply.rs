@@ -30,7 +30,7 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<&'sta
         name: &desired.name,
         deployment: &desired.deployment,
     };
-    agent.platform.write_instance_files(&files).await.as_is()?;
+    agent.platform.write_instance_files(&files).await.plain()?;
     Ok("applied")
 }
 

@@ -15,10 +15,10 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<Bundl
     let request: BundleLogs = arguments.get(0)?;
     let tarball = logs::tarball(agent.dirs(), &request.log_type, &request.filters)
         .await
-        .as_is()?;
+        .plain()?;
     if !request.owning_user.is_empty() {
-        let owner = user(agent.dirs(), &request.owning_user).as_is()?;
-        Owner::user(&owner).give(tarball.path()).as_is()?;
+        let owner = user(agent.dirs(), &request.owning_user).plain()?;
+        Owner::user(&owner).give(tarball.path()).plain()?;
     }
     let sha512 = sha512(tarball.path())
         .await

@@ -42,6 +42,6 @@ pub(super) async fn run(
     let jobs: Vec<String> = current.jobs().iter().map(|job| job.name.clone()).collect();
     drain::run(agent.dirs(), &jobs, &params, &cancel)
         .await
-        .as_is()?;
+        .plain()?;
     Ok(0)
 }

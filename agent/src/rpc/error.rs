@@ -54,7 +54,7 @@ pub(super) trait Context<T> {
     /// Names the step.
     fn context(self, step: impl Into<String>) -> Result<T, Error>;
     /// Adds nothing.
-    fn as_is(self) -> Result<T, Error>;
+    fn plain(self) -> Result<T, Error>;
 }
 
 impl<T, E: StdError + Send + Sync + 'static> Context<T> for Result<T, E> {
@@ -65,7 +65,7 @@ impl<T, E: StdError + Send + Sync + 'static> Context<T> for Result<T, E> {
         })
     }
 
-    fn as_is(self) -> Result<T, Error> {
+    fn plain(self) -> Result<T, Error> {
         self.map_err(|error| Error::Other(Box::new(error)))
     }
 }
@@ -85,7 +85,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.chain(), "Doing: outer: inner");
         let error = Err::<(), _>(std::io::Error::other("inner"))
-            .as_is()
+            .plain()
             .unwrap_err();
         assert_eq!(error.chain(), "inner");
     }

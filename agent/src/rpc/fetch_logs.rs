@@ -26,7 +26,7 @@ pub(super) async fn fetch(
     filters: &[String],
     to: &Destination,
 ) -> Result<FetchedLogs, Error> {
-    let tarball = logs::tarball(agent.dirs(), types, filters).await.as_is()?;
+    let tarball = logs::tarball(agent.dirs(), types, filters).await.plain()?;
     let uploaded = agent.tools().blobs.upload(tarball.path(), to).await;
     let (blobstore_id, sha1) = uploaded.context("Create file on blobstore")?;
     Ok(FetchedLogs { blobstore_id, sha1 })

@@ -14,7 +14,7 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<Value
         None => Err(Error::refused(format!(
             "Task with id {id} could not be found"
         ))),
-        Some(Progress::Running) => serde_json::to_value(AgentTask::running(id)).as_is(),
+        Some(Progress::Running) => serde_json::to_value(AgentTask::running(id)).plain(),
         Some(Progress::Done(value)) => Ok(value),
         Some(Progress::Failed(message)) => {
             Err(Error::refused(format!("Task {id} result: {message}")))

@@ -23,6 +23,6 @@ pub(super) async fn run(
     let jobs: Vec<String> = spec.jobs().iter().map(|job| job.name.clone()).collect();
     lifecycle::run(agent.dirs(), &jobs, &name, &options.env)
         .await
-        .as_is()?;
+        .plain()?;
     Ok(Map::new())
 }

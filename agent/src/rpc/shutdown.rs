@@ -4,6 +4,6 @@ use super::{Error, error::Context as _};
 use crate::agent::Agent;
 
 pub(super) async fn run(agent: &Agent) -> Result<&'static str, Error> {
-    agent.platform.shutdown().await.as_is()?;
+    agent.platform.shutdown().await.plain()?;
     Ok("")
 }

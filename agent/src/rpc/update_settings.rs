@@ -9,7 +9,7 @@ use crate::agent::Agent;
 
 pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<&'static str, Error> {
     let newer: UpdateSettings = arguments.get(0)?;
-    agent.settings.load().as_is()?;
+    agent.settings.load().plain()?;
     for association in &newer.disk_associations {
         let disk = agent
             .settings
@@ -19,16 +19,16 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<&'sta
             .platform
             .associate_disk(&association.name, &disk)
             .await
-            .as_is()?;
+            .plain()?;
     }
     agent
         .platform
         .update_trusted_certificates(&newer.trusted_certs)
         .await
-        .as_is()?;
+        .plain()?;
     let mut update = agent.settings.get().update.clone();
     let changed = update.merge(newer);
-    agent.settings.save_update(update).as_is()?;
+    agent.settings.save_update(update).plain()?;
     if changed {
         agent.reconnect().context("Using the new blobstore")?;
     }

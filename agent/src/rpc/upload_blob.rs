@@ -12,7 +12,7 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<BlobI
     let blob: UploadBlob = arguments.get(0)?;
     let payload = base64::engine::general_purpose::STANDARD
         .decode(blob.payload.expose())
-        .as_is()?;
+        .plain()?;
     let corrupted = || {
         format!(
             "Payload corrupted. Checksum mismatch. Expected '{}'",
@@ -24,6 +24,6 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<BlobI
         .tools()
         .blobs
         .keep_sensitive(&blob.blob_id, &payload, &blob.checksum)
-        .as_is()?;
+        .plain()?;
     Ok(blob.blob_id)
 }

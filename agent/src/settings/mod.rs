@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`service`] | load, cache, persistent disk hints, updates |
 //! | [`source`] | the order in which sources are tried; one file per source |
-//! | [`file`] | a file that whoever made the VM has put there |
+//! | [`mod@file`] | a file that whoever made the VM has put there |
 //! | [`store`] | JSON files that survive a crash |
 
 pub mod file;

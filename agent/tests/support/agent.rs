@@ -59,7 +59,9 @@ impl Agent {
             .create(true)
             .open(dir.join("log"))
             .unwrap();
-        Command::new(env!("CARGO_BIN_EXE_bosh-agent"))
+        // The binary of another profile, when that is what is to be tested.
+        let program = std::env::var_os("BOSH_AGENT_BIN");
+        Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_bosh-agent").into()))
             .args(["-P", "dummy", "-C"])
             .arg(dir.join("agent.json"))
             .arg("-b")
