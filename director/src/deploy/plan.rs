@@ -21,6 +21,8 @@ pub mod placement;
 pub(crate) mod settings;
 pub mod spec;
 mod statics;
+#[cfg(test)]
+mod tests;
 mod zones;
 
 pub use crate::manifest::Error;

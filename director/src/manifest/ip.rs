@@ -242,3 +242,111 @@ pub fn parse_range(text: &str) -> Result<Vec<Block>, String> {
         _ => Err(format!("Invalid IP range format: {text}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block(text: &str) -> Block {
+        Block::parse(text).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_read_and_written() {
+        for (text, shown, mask) in [
+            ("10.0.0.7", "10.0.0.7/32", "255.255.255.255"),
+            ("10.0.0.7/24", "10.0.0.0/24", "255.255.255.0"),
+            ("10.0.0.7/255.255.0.0", "10.0.0.0/16", "255.255.0.0"),
+            (
+                "fd00::1",
+                "fd00::1/128",
+                "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            ),
+            ("FD00::1/64", "fd00::/64", "ffff:ffff:ffff:ffff::"),
+            ("0.0.0.0/0", "0.0.0.0/0", "0.0.0.0"),
+        ] {
+            assert_eq!(block(text).to_string(), shown);
+            assert_eq!(block(text).netmask().to_string(), mask);
+        }
+        for text in [
+            "",
+            "10.0.0",
+            "10.0.0.1/33",
+            "fd00::/129",
+            "x",
+            "10.0.0.1/x",
+            "10.0.0.1/255.0.255.0",
+        ] {
+            assert_eq!(
+                Block::parse(text),
+                Err(format!("Invalid IP or CIDR format: {text}"))
+            );
+        }
+        assert_eq!(block("10.0.0.0/24").last_single(), block("10.0.0.255"));
+        assert_eq!(block("::/0").count(), u128::MAX);
+    }
+
+    #[test]
+    fn ranges_are_the_fewest_blocks() {
+        let text = |range: &str| {
+            let blocks = parse_range(range).unwrap();
+            blocks
+                .iter()
+                .map(Block::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            text("10.0.0.2 - 10.0.0.9"),
+            "10.0.0.2/31 10.0.0.4/30 10.0.0.8/31"
+        );
+        assert_eq!(text("10.0.0.0-10.0.0.255"), "10.0.0.0/24");
+        assert_eq!(
+            text("255.255.255.254-255.255.255.255"),
+            "255.255.255.254/31"
+        );
+        assert_eq!(text("fd00::1-fd00::2"), "fd00::1/128 fd00::2/128");
+        assert_eq!(text("10.0.0.9-10.0.0.2"), "");
+        for range in ["1-2-3", "10.0.0.0/24-10.0.1.0"] {
+            assert_eq!(
+                parse_range(range),
+                Err(format!("Invalid IP range format: {range}"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_block_is_cut_into_blocks() {
+        let cut = |text: &str, prefix: u8| -> Vec<String> {
+            block(text)
+                .blocks(prefix)
+                .map(|block| block.to_string())
+                .collect()
+        };
+        assert_eq!(cut("10.0.0.0/30", 32).len(), 4);
+        assert_eq!(
+            cut("10.0.0.0/28", 30),
+            ["10.0.0.0/30", "10.0.0.4/30", "10.0.0.8/30", "10.0.0.12/30"]
+        );
+        assert_eq!(cut("10.0.0.2/31", 30), Vec::<String>::new());
+        assert_eq!(cut("255.255.255.252/30", 32).len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn a_span_is_what_it_spans(first in any::<u32>(), length in 0u32..5000) {
+            let last = first.saturating_add(length);
+            let single = |number: u32| Block::at(false, number.into(), 32);
+            let blocks = span(single(first), single(last));
+            let count: u128 = blocks.iter().map(Block::count).sum();
+            prop_assert_eq!(count, u128::from(last - first) + 1);
+            prop_assert_eq!(blocks.first().unwrap().first(), u128::from(first));
+            prop_assert_eq!(blocks.last().unwrap().last(), u128::from(last));
+            for pair in blocks.windows(2) {
+                prop_assert_eq!(pair[0].last() + 1, pair[1].first());
+            }
+        }
+    }
+}

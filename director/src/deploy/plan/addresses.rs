@@ -119,10 +119,7 @@ fn held(instance: &Instance, desired: &Desired) -> Vec<Held> {
                 .map(|_| false),
             network,
             name: name.clone(),
-            block: settings
-                .get("ip")
-                .and_then(|value| value.as_str())
-                .and_then(|text| Block::parse(text).ok()),
+            block: None,
             nic_group: None,
         });
     }

@@ -32,26 +32,35 @@ pub(crate) fn networks(
             .map(|(property, _)| property.as_str())
             .collect();
         defaults.sort_unstable();
-        let mut settings = match network.kind {
+        let settings = match network.kind {
             NetworkKind::Manual => manual(network, reservation, &defaults)?,
             NetworkKind::Dynamic => dynamic(network, placed.az.as_deref(), &defaults)?,
             NetworkKind::Vip => vip(network, reservation, &defaults)?,
         };
-        if network.kind == NetworkKind::Dynamic {
-            // The agent knows what the director does not.
-            for key in ["ip", "netmask", "gateway"] {
-                let known = agent
-                    .and_then(|agent| agent.networks.get(&network.name))
-                    .and_then(|settings| settings.get(key))
-                    .filter(|value| !value.is_null());
-                if let Some(value) = known {
-                    settings.insert(key.into(), value.clone());
-                }
-            }
-        }
         all.insert(network.name.clone(), Value::Object(settings));
     }
+    if let Some(agent) = agent {
+        learn(&mut all, &agent.networks);
+    }
     Ok(all)
+}
+
+/// Adds to the settings of dynamic networks what only the agent knows: `ip`, `netmask` and `gateway`.
+pub(super) fn learn(networks: &mut Map<String, Value>, agent: &Value) {
+    for (name, settings) in networks.iter_mut() {
+        let Value::Object(settings) = settings else {
+            continue;
+        };
+        if settings.get("type").and_then(Value::as_str) != Some("dynamic") {
+            continue;
+        }
+        for key in ["ip", "netmask", "gateway"] {
+            let known = agent.get(name).and_then(|settings| settings.get(key));
+            if let Some(value) = known.filter(|value| !value.is_null()) {
+                settings.insert(key.into(), value.clone());
+            }
+        }
+    }
 }
 
 fn object(value: Value) -> Map<String, Value> {

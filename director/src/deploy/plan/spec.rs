@@ -196,6 +196,14 @@ impl Spec {
         spec
     }
 
+    /// Adds what the agent of a new VM says of its networks: addresses in dynamic networks are known only then. Templates
+    /// have to be rendered once more after this. Upstream: apply_vm_spec_step.rb.
+    pub fn add_agent_networks(&mut self, networks: &Value) {
+        if let Some(Value::Object(own)) = self.0.get_mut("networks") {
+            super::settings::learn(own, networks);
+        }
+    }
+
     /// Adds what came of the templates.
     pub fn add_rendered(&mut self, rendered: &Rendered) {
         self.0
