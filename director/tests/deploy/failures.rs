@@ -1,0 +1,1 @@
+//! Deploys that go wrong.
