@@ -5,6 +5,7 @@
 
 pub mod raw;
 mod resolved;
+mod sections;
 #[cfg(test)]
 mod tests;
 
