@@ -6,7 +6,7 @@
 //!
 //! - [`Manifest`] is the validated file; [`Manifest::parse`] and [`Manifest::to_yaml`] are its two directions.
 //! - [`Error`] tells a missing key from one of the wrong type, as the director's replies do.
-//! - [`file`] names the members of a stemcell tarball.
+//! - [`mod@file`] names the members of a stemcell tarball.
 
 mod error;
 mod manifest;

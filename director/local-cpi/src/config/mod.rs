@@ -1,4 +1,4 @@
-//! The CPI's own configuration file: [`raw`] is the JSON as written, [`Config`] what was validated.
+//! The CPI's own configuration file: `raw` is the JSON as written, [`Config`] what was validated.
 
 mod raw;
 mod resolved;
