@@ -25,15 +25,15 @@ pub fn resolve(
     let mut providers = offers::read(desired)?;
     let mut consumers = wants::read(desired, others, &mut providers)?;
     for provider in &mut providers {
+        let is_wanted = || {
+            let mut consumers = consumers.iter();
+            provider.shared || consumers.any(|consumer| may_want(consumer, provider, desired))
+        };
         if provider.kind == "job"
-            && (provider.shared
-                || consumers
-                    .iter()
-                    .any(|consumer| may_want(consumer, provider, desired)))
+            && is_wanted()
+            && let Some(group) = desired.instance_group(&provider.instance_group)
         {
-            if let Some(group) = desired.instance_group(&provider.instance_group) {
-                provider.content = content(desired, group, placement, provider, index)?;
-            }
+            provider.content = content(desired, group, placement, provider, index)?;
         }
     }
     let mut errors = Vec::new();
@@ -102,7 +102,8 @@ fn find(
     }
     let candidates = candidates(desired, consumer, providers, others);
     let explicit = consumer.is("explicit_link");
-    if candidates.is_empty() && consumer.optional && !(explicit && !consumer.blocked) {
+    let may_do_without = consumer.optional && (consumer.blocked || !explicit);
+    if candidates.is_empty() && may_do_without {
         return Ok(None);
     }
     let network = consumer.says("network");
@@ -304,7 +305,8 @@ fn content(
                 return Ok(Value::Null);
             };
             let is_dynamic = settings.get("type").and_then(Value::as_str) == Some("dynamic");
-            if !is_dynamic && !(dns && desired.settings.local_dns_enabled) {
+            let by_name = is_dynamic || (dns && desired.settings.local_dns_enabled);
+            if !by_name {
                 return Ok(settings.get("ip").cloned().unwrap_or(Value::Null));
             }
             let by_link = desired.features.use_link_dns_names;

@@ -246,10 +246,8 @@ fn collect<'a>(
     out: &mut Vec<&'a str>,
 ) {
     match value {
-        Value::String(text) => {
-            if text.contains("((") && !is_ignored(path, ignored) {
-                out.extend(placeholders(text));
-            }
+        Value::String(text) if text.contains("((") && !is_ignored(path, ignored) => {
+            out.extend(placeholders(text));
         }
         Value::Array(items) => {
             for item in items {

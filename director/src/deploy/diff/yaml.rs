@@ -446,8 +446,9 @@ fn wanted_style(text: &str) -> Style {
     }
     let line = text.lines().next().unwrap_or_default();
     let odd_start = line.chars().next().is_some_and(|first| {
-        !(first.is_alphabetic() || first.is_ascii_digit() || first == '_')
-            && !line[first.len_utf8()..].contains('"')
+        let is_word = first.is_alphabetic() || first.is_ascii_digit() || first == '_';
+        let has_quote = line[first.len_utf8()..].contains('"');
+        !is_word && !has_quote
     });
     if odd_start || text == "\n" || text.ends_with("\n\n") {
         return Style::Double;
@@ -496,11 +497,11 @@ fn stays_text(text: &str) -> bool {
 }
 
 /// Takes a run of characters off the front; `None` if it is not of the length asked for.
-fn run<'a>(
-    text: &'a str,
+fn run(
+    text: &str,
     lengths: std::ops::RangeInclusive<usize>,
     legal: impl Fn(char) -> bool,
-) -> Option<&'a str> {
+) -> Option<&str> {
     let length = text
         .chars()
         .take_while(|character| legal(*character))

@@ -205,7 +205,8 @@ pub(crate) fn address_in(
         return Ok(None);
     };
     let is_dynamic = settings.get("type").and_then(Value::as_str) == Some("dynamic");
-    if !is_dynamic && !(dns && desired.settings.local_dns_enabled) {
+    let by_name = is_dynamic || (dns && desired.settings.local_dns_enabled);
+    if !by_name {
         return Ok(settings
             .get("ip")
             .and_then(Value::as_str)
