@@ -1,4 +1,4 @@
-//! Heartbeats: as soon as there is a connection, every 30 seconds, and at once when the state of the jobs changes.
+//! Heartbeats: as soon as there is a connection, every 30 seconds or as told, and at once when the state of the jobs changes.
 //! Source: upstream agent/agent.go, whose first heartbeat leaves before there is a connection and is lost.
 
 use std::sync::Arc;
@@ -10,14 +10,25 @@ use tokio::time::MissedTickBehavior;
 use crate::agent::Agent;
 use crate::vitals;
 
-/// As upstream; the health monitor calls an agent lost after 60 seconds without one.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// As upstream, unless `env.bosh.agent.settings.heartbeat_interval` says otherwise; the health monitor calls an agent lost
+/// after 60 seconds without one.
+const INTERVAL: u32 = 30;
 
 /// Sends heartbeats for ever.
 pub async fn run(agent: Arc<Agent>) {
     let mut connections = agent.bus.connections();
     let mut changes = agent.supervisor.changes();
-    let mut interval = tokio::time::interval(INTERVAL);
+    let seconds = agent
+        .settings
+        .get()
+        .env
+        .bosh
+        .agent
+        .settings
+        .heartbeat_interval
+        .unwrap_or(INTERVAL)
+        .max(1);
+    let mut interval = tokio::time::interval(Duration::from_secs(seconds.into()));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval.tick().await;
     let mut last_state = None;

@@ -142,7 +142,7 @@ impl Stage {
             webhook::Listener::start().await?,
         );
         let overlay = json!({
-            "intervals": { "poll_director": 2, "poll_grace_period": 2, "analyze_agents": 1, "analyze_instances": 2, "agent_timeout": 12 },
+            "intervals": { "poll_director": 2, "poll_grace_period": 2, "analyze_agents": 1, "analyze_instances": 2, "agent_timeout": 8 },
             "plugins": [
                 { "name": "webhook", "events": ["alert"], "options": { "url": format!("http://{}/alerts", hook.addr) } },
                 { "name": "email", "events": ["alert"], "options": {
@@ -200,7 +200,7 @@ impl Stage {
                 .output(task.id, "debug")
                 .await
                 .unwrap_or_default();
-            let debug: Vec<_> = debug.lines().rev().take(30).collect();
+            let debug: Vec<_> = debug.lines().rev().take(60).collect();
             let debug: Vec<_> = debug.into_iter().rev().collect();
             anyhow::bail!(
                 "the deploy ended as {}: {}\n{events}\n{}",

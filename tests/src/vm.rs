@@ -1,9 +1,12 @@
 //! What a VM of the container backend looks like from its host: processes, told apart by the instance whose root they
 //! see.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,6 +38,14 @@ pub fn read(id: &str, comm: &str, path: &str) -> anyhow::Result<String> {
     let pid = *processes(id, comm)?
         .first()
         .with_context(|| format!("no {comm} runs in the VM of {id}"))?;
-    let path = format!("/proc/{pid}/root{path}");
-    std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))
+    let root = File::open(format!("/proc/{pid}/root")).context("opening the VM's root")?;
+    // Links inside the VM, such as jobs/redis, are absolute: they start at its root, not at ours.
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    let file =
+        openat2(&root, path, how).with_context(|| format!("opening {path} in the VM of {id}"))?;
+    let mut text = String::new();
+    File::from(file).read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -246,6 +246,14 @@ pub struct AgentSettings {
     /// Keep settings in memory.
     #[serde(default, deserialize_with = "nullable::or_default")]
     pub tmpfs: bool,
+    /// Seconds between heartbeats where the usual 30 are too many for those who watch. Ours: upstream's agents leave it
+    /// alone.
+    #[serde(
+        default,
+        deserialize_with = "nullable::or_default",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub heartbeat_interval: Option<u32>,
 }
 
 /// The message bus.
