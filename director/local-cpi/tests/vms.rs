@@ -206,3 +206,104 @@ fn the_answer_does_not_wait_for_the_vm() {
             .contains("hello from inside")
     });
 }
+
+#[test]
+fn networks_are_made_as_asked_for_and_taken_back() {
+    let machine = Machine::new("auto");
+    machine.configure(
+        "auto",
+        json!({
+            "bridge": "br-test", "gateway": "10.244.0.1/24", "nat": true,
+            "dynamic_range": "10.244.0.200-10.244.0.201",
+        }),
+    );
+    let stemcell = machine.stemcell(IDLE);
+    let networks = json!({
+        "one": {"type": "dynamic"},
+        "two": {
+            "type": "manual", "ip": "10.245.7.5", "netmask": "255.255.255.128", "gateway": "10.245.7.1",
+            "default": ["gateway"],
+        },
+    });
+    let result = machine.call(
+        "create_vm",
+        json!(["agent", stemcell, {}, networks, [], {}]),
+    );
+    let vm = result[0].as_str().unwrap();
+    assert_eq!(result[1]["one"]["ip"], "10.244.0.200");
+    assert!(
+        machine
+            .sh(vm, "ip route")
+            .contains("default via 10.245.7.1 dev eth1")
+    );
+    machine.sh(vm, "ping -c 1 -W 5 10.244.0.1 && ping -c 1 -W 5 10.245.7.1");
+
+    let rules = machine.exec(&["iptables-save"]);
+    for subnet in ["10.244.0.0/24", "10.245.7.0/25"] {
+        assert!(
+            rules.contains(&format!("-s {subnet} ! -o br-test -j MASQUERADE")),
+            "{rules}"
+        );
+    }
+    assert_eq!(
+        machine
+            .exec(&["cat", "/proc/sys/net/ipv4/ip_forward"])
+            .trim(),
+        "1"
+    );
+    // A second VM adds nothing that is there already.
+    machine.call(
+        "create_vm",
+        json!(["agent", stemcell, {}, {"one": {"type": "dynamic"}}, [], {}]),
+    );
+    assert_eq!(
+        machine
+            .exec(&["iptables-save"])
+            .matches("MASQUERADE")
+            .count(),
+        2
+    );
+    let error = machine.refuse(
+        "create_vm",
+        json!(["agent", stemcell, {}, {"one": {"type": "dynamic"}}, [], {}]),
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("no free address"),
+        "{error}"
+    );
+
+    machine.cleanup();
+    machine.assert_clean();
+    assert!(!machine.exec(&["iptables-save"]).contains("br-test"));
+    assert_eq!(
+        machine
+            .exec(&["cat", "/proc/sys/net/ipv4/ip_forward"])
+            .trim(),
+        "0"
+    );
+}
+
+#[test]
+fn a_network_of_this_machine_is_not_taken_over() {
+    let machine = Machine::new("auto");
+    machine.exec(&["ip", "link", "add", "lan", "type", "bridge"]);
+    machine.exec(&["ip", "addr", "add", "10.244.0.77/16", "dev", "lan"]);
+    let stemcell = machine.stemcell(IDLE);
+    let error = machine.refuse("create_vm", create_vm(&stemcell, 5, json!({})));
+    assert!(
+        error["message"].as_str().unwrap().contains("'lan'"),
+        "{error}"
+    );
+    assert_eq!(
+        std::fs::read_dir(machine.root().join("vms"))
+            .unwrap()
+            .count(),
+        0
+    );
+    machine.exec(&["ip", "link", "del", "lan"]);
+    machine.call("delete_stemcell", json!([stemcell]));
+    machine.assert_clean();
+}

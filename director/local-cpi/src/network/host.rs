@@ -9,7 +9,7 @@ use crate::Error;
 use crate::command::{self, Command};
 use crate::config::NetworkOptions;
 use crate::error::Context;
-use crate::store::{NetworkRecord, Store, read_json, write_json};
+use crate::store::{Masquerade, NetworkRecord, Store, read_json, write_json};
 
 /// One line of `ip -json addr`.
 #[derive(Debug, Deserialize)]
@@ -54,6 +54,18 @@ pub(crate) fn ensure(
     let links = links()?;
     let bridge = &options.bridge;
     let existing = links.iter().find(|link| &link.ifname == bridge);
+    let wanted = gateways(options.gateway, interfaces);
+    let has = |gateway: Subnet| {
+        existing.is_some_and(|link| link.subnets().any(|subnet| subnet == gateway))
+    };
+    let missing: Vec<Subnet> = wanted
+        .iter()
+        .copied()
+        .filter(|gateway| !has(*gateway))
+        .collect();
+    for gateway in &missing {
+        refuse_overlap(&links, bridge, *gateway)?;
+    }
     if existing.is_none() {
         // Recorded first: a crash in between must not leave a bridge that nobody removes.
         record.bridge = Some(bridge.clone());
@@ -66,29 +78,30 @@ pub(crate) fn ensure(
         );
         batch(add)?;
     }
-    let wanted = gateways(options.gateway, interfaces);
     let mut commands = String::new();
-    for gateway in &wanted {
-        if existing.is_some_and(|link| link.subnets().any(|subnet| subnet == *gateway)) {
-            continue;
-        }
-        refuse_overlap(&links, bridge, *gateway)?;
+    for gateway in missing {
         commands.push_str(&format!("addr replace {gateway} dev {bridge}\n"));
     }
     commands.push_str(&format!("link set {bridge} up\n"));
     batch(commands)?;
     if options.nat {
-        let subnets: Vec<String> = wanted
-            .iter()
-            .map(|gateway| gateway.network().to_string())
-            .collect();
-        for subnet in subnets {
-            masquerade(bridge, &subnet)?;
-            if !record.nat.contains(&subnet) {
-                record.nat.push(subnet);
+        for gateway in wanted {
+            let rules = Masquerade {
+                bridge: bridge.clone(),
+                subnet: gateway.network().to_string(),
+            };
+            let switch = switch(&rules.subnet);
+            let was_off = read_switch(switch)? == "0";
+            // Recorded before it is done, as the bridge.
+            if was_off {
+                record.switched_on.insert(switch.to_owned());
             }
+            if !record.nat.contains(&rules) {
+                record.nat.push(rules.clone());
+            }
+            write_json(&store.network_file(), &record)?;
+            masquerade(&rules)?;
         }
-        write_json(&store.network_file(), &record)?;
     }
     Ok(())
 }
@@ -98,17 +111,20 @@ pub(crate) fn teardown(store: &Store) -> Result<(), Error> {
     let Some(record) = read_json::<NetworkRecord>(&store.network_file())? else {
         return Ok(());
     };
-    if let Some(bridge) = &record.bridge {
-        for subnet in &record.nat {
-            for rule in rules(bridge, subnet) {
-                while iptables(&rule, "-C")? {
-                    iptables(&rule, "-D")?;
-                }
+    for masquerade in &record.nat {
+        for rule in rules(masquerade) {
+            while iptables(&rule, "-C")? {
+                iptables(&rule, "-D")?;
             }
         }
-        if links()?.iter().any(|link| &link.ifname == bridge) {
-            batch(format!("link del {bridge}\n"))?;
-        }
+    }
+    for switch in &record.switched_on {
+        write_switch(switch, "0")?;
+    }
+    if let Some(bridge) = &record.bridge
+        && links()?.iter().any(|link| &link.ifname == bridge)
+    {
+        batch(format!("link del {bridge}\n"))?;
     }
     let file = store.network_file();
     std::fs::remove_file(&file).context(|| format!("could not remove '{}'", file.display()))
@@ -158,15 +174,9 @@ fn refuse_overlap(links: &[Link], bridge: &str, gateway: Subnet) -> Result<(), E
     }
 }
 
-fn masquerade(bridge: &str, subnet: &str) -> Result<(), Error> {
-    let switch = if subnet.contains(':') {
-        "/proc/sys/net/ipv6/conf/all/forwarding"
-    } else {
-        "/proc/sys/net/ipv4/ip_forward"
-    };
-    std::fs::write(switch, "1")
-        .context(|| format!("could not switch on forwarding in '{switch}'"))?;
-    for rule in rules(bridge, subnet) {
+fn masquerade(masquerade: &Masquerade) -> Result<(), Error> {
+    write_switch(switch(&masquerade.subnet), "1")?;
+    for rule in rules(masquerade) {
         if !iptables(&rule, "-C")? {
             iptables(&rule, "-I")?;
         }
@@ -174,8 +184,27 @@ fn masquerade(bridge: &str, subnet: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Table, chain, then the match and target.
-fn rules(bridge: &str, subnet: &str) -> [Vec<String>; 3] {
+/// The kernel's switch for forwarding packets of a subnet's family.
+fn switch(subnet: &str) -> &'static str {
+    if subnet.contains(':') {
+        "/proc/sys/net/ipv6/conf/all/forwarding"
+    } else {
+        "/proc/sys/net/ipv4/ip_forward"
+    }
+}
+
+fn read_switch(path: &str) -> Result<String, Error> {
+    let text = std::fs::read_to_string(path).context(|| format!("could not read '{path}'"))?;
+    Ok(text.trim().to_owned())
+}
+
+fn write_switch(path: &str, value: &str) -> Result<(), Error> {
+    std::fs::write(path, value).context(|| format!("could not write '{value}' to '{path}'"))
+}
+
+/// Program, table and chain, then the match and target.
+fn rules(masquerade: &Masquerade) -> [Vec<String>; 3] {
+    let Masquerade { bridge, subnet } = masquerade;
     let program = if subnet.contains(':') {
         "ip6tables"
     } else {

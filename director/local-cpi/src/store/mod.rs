@@ -21,7 +21,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use lock::Locked;
-pub(crate) use record::{Attached, DiskKind, DiskRecord, NetworkRecord, StemcellRecord, VmRecord};
+pub(crate) use record::{
+    Attached, DiskKind, DiskRecord, Masquerade, NetworkRecord, StemcellRecord, VmRecord,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

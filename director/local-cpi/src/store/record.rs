@@ -1,6 +1,6 @@
 //! The records, as written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bosh_cpi::Object;
@@ -89,12 +89,24 @@ impl DiskRecord {
     }
 }
 
-/// `network.json`
+/// `network.json`: what was made for VMs outside of them, and is removed by cleaning up.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
-    /// The bridge, if this CPI made it: then cleaning up removes it.
+    /// The bridge, if it was not there before.
     pub(crate) bridge: Option<String>,
-    /// Subnets that were given masquerading rules.
+    /// Rules that were added.
     #[serde(default)]
-    pub(crate) nat: Vec<String>,
+    pub(crate) nat: Vec<Masquerade>,
+    /// Switches that were off before.
+    #[serde(default)]
+    pub(crate) switched_on: BTreeSet<String>,
+}
+
+/// Rules that let a subnet out.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Masquerade {
+    /// The bridge its packets come from.
+    pub(crate) bridge: String,
+    /// `10.244.0.0/24`
+    pub(crate) subnet: String,
 }

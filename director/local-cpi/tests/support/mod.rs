@@ -47,14 +47,22 @@ impl Machine {
             vms: std::sync::Mutex::default(),
         };
         machine.exec(&["ip", "link", "set", "lo", "up"]);
+        machine.configure(
+            backend,
+            json!({"bridge": "br-test", "gateway": "10.244.0.1/24"}),
+        );
+        machine
+    }
+
+    /// Writes the CPI's configuration anew.
+    pub(crate) fn configure(&self, backend: &str, network: Value) {
         let config = json!({
-            "root": machine.root(),
+            "root": self.root(),
             "agent": {"mbus": "nats://10.244.0.1:4222", "ntp": []},
-            "network": {"bridge": "br-test", "gateway": "10.244.0.1/24"},
+            "network": network,
             "disk_backend": backend,
         });
-        std::fs::write(machine.dir.path().join("cpi.json"), config.to_string()).unwrap();
-        machine
+        std::fs::write(self.dir.path().join("cpi.json"), config.to_string()).unwrap();
     }
 
     pub(crate) fn root(&self) -> PathBuf {
