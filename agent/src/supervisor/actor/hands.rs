@@ -118,7 +118,7 @@ impl Service {
         let at = ticks_now();
         match spawn(program, &environment) {
             Ok(running) => {
-                tracing::info!(service = %name, what = ?what, program = %program.argv.join(" "), pid = running.pid, "started a program");
+                tracing::info!(service = %name, what = ?what, program = %program.argv[0], pid = running.pid, "started a program");
                 self.started.insert(
                     run,
                     Started {

@@ -214,7 +214,14 @@ impl Server {
                     return Ok(Response::error(400, &chain(&error)));
                 }
             }
-            (Some("stop"), Some(quit)) => quit.cancel(),
+            (Some("stop"), Some(quit)) => {
+                let quit = quit.clone();
+                // The answer goes out first.
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    quit.cancel();
+                });
+            }
             (Some("stop"), None) => {
                 return Ok(Response::error(
                     403,

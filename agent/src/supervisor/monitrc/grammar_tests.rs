@@ -480,7 +480,11 @@ fn mistakes_say_where_and_what_was_expected() {
         ),
         (
             "check service a with path /a",
-            "1: expected process, file, directory, filesystem, fifo, host or system after 'check', found 'service'",
+            "1: expected 'pidfile' or 'matching', found 'a'",
+        ),
+        (
+            "check status a with path /a",
+            "1: expected process, file, directory, filesystem, fifo, host or system after 'check', found 'status'",
         ),
         (
             "check process a with pidfile /a\n\nif cpu > 5 then alert",

@@ -382,17 +382,17 @@ impl<'a> Lexer<'a> {
             .find(|c| !is_str_char(c))
             .unwrap_or(self.rest.len());
         let word = self.rest[..word_end].to_ascii_lowercase();
-        let Some(kind) = KINDS.iter().copied().find(|kind| *kind == word) else {
-            return Err(self.syntax(
-                "process, file, directory, filesystem, fifo, host or system after 'check'",
-            ));
-        };
-        if kind == "status" {
+        // As in monit, a type that is left out is a process; a type that we do not know is most likely a mistake.
+        let kind = KINDS.iter().copied().find(|kind| *kind == word);
+        if kind == Some("status") {
             return Err(self.syntax(
                 "process, file, directory, filesystem, fifo, host or system after 'check'",
             ));
         }
-        self.advance(word_end);
+        if kind.is_some() {
+            self.advance(word_end);
+        }
+        let kind = kind.unwrap_or("process");
         let name = self.name(true, "the name of a service")?;
         let kind = if kind == "device" { "filesystem" } else { kind };
         self.tokens.push(Spanned {

@@ -185,7 +185,7 @@ impl World {
             Action::Start | Action::Restart => {
                 let children = down(self, name);
                 self.left_alone.retain(|own| {
-                    !children.contains(own) && !(action == Action::Start && parents.contains(own))
+                    !(children.contains(own) || (action == Action::Start && parents.contains(own)))
                 });
             }
         }
