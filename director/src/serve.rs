@@ -158,6 +158,7 @@ impl Running {
         }
         if role == Role::Director {
             parts.spawn(dns::converge(director.clone(), stop.clone()));
+            parts.spawn(tasks::schedule(director.clone(), stop.clone()));
         }
         let mut monitor = None;
         if let (Some(config), Role::Director) = (&config.monitor, role) {

@@ -443,3 +443,19 @@ pub async fn forget_blob(db: &dyn Connection, blob: BlobId) -> Result<(), Error>
     .await?;
     Ok(())
 }
+
+/// How many tombstones there are.
+pub async fn tombstones(db: &dyn Connection) -> Result<i64, Error> {
+    let sql = "select count(*) from local_dns_records where ip like '%-tombstone'";
+    Ok(scalar(db, sql, vec![]).await?.unwrap_or(0))
+}
+
+/// Forgets all tombstones but the newest; how many.
+pub async fn remove_tombstones(db: &dyn Connection) -> Result<u64, Error> {
+    db.execute(
+        "delete from local_dns_records where ip like '%-tombstone' and id < \
+         (select max(id) from local_dns_records where ip like '%-tombstone')",
+        vec![],
+    )
+    .await
+}

@@ -172,3 +172,10 @@ pub async fn remove_old(db: &dyn Connection, keep: i64) -> Result<u64, Error> {
     db.execute("delete from events where id < $1", params![from])
         .await
 }
+
+/// How many there are.
+pub async fn count(db: &dyn Connection) -> Result<i64, Error> {
+    Ok(scalar(db, "select count(*) from events", vec![])
+        .await?
+        .unwrap_or(0))
+}

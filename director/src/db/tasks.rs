@@ -314,6 +314,36 @@ pub async fn removable(
     super::connection::pairs(db, &sql, values).await
 }
 
+/// Finished tasks of a kind that ended before a time, with their log directories.
+pub async fn ended_before(
+    db: &dyn Connection,
+    kind: &str,
+    deployment: Option<&str>,
+    before: Timestamp,
+) -> Result<Vec<(TaskId, Option<String>)>, Error> {
+    let mut values = params![kind, before];
+    let only = deployment.map_or_else(String::new, |name| {
+        values.push(name.to_owned().into());
+        "and deployment_name = $3".to_owned()
+    });
+    let sql = format!(
+        "select id, output from tasks where type = $1 and checkpoint_time < $2 {only} \
+         and state not in ('queued', 'processing', 'cancelling') order by id"
+    );
+    super::connection::pairs(db, &sql, values).await
+}
+
+/// The kinds of which there are finished tasks.
+pub async fn kinds(db: &dyn Connection) -> Result<Vec<String>, Error> {
+    column(
+        db,
+        "select distinct type from tasks where state not in ('queued', 'processing', 'cancelling') \
+         order by type",
+        vec![],
+    )
+    .await
+}
+
 /// Forgets a task.
 pub async fn delete(db: &dyn Connection, id: TaskId) -> Result<(), Error> {
     db.execute("delete from tasks where id = $1", params![id])

@@ -4,17 +4,20 @@
 //! - [`run`] takes it out again, in this process or another
 //! - [`Context`] is what the work knows of its task: checkpoints, [`Stage`]s
 //!   of the event log, results, [`Lock`]s, events
+//! - [`schedule`] enqueues what comes by the clock
 //! - [`jobs`] has one file per kind of work
 //!
 //! A task is a row of `tasks`; its work waits in `delayed_jobs`, upstream's
 //! queue, as JSON of our own. Its logs are files.
 
 mod context;
+mod cron;
 mod error;
 mod handle;
 pub mod jobs;
 mod lock;
 mod log;
+mod schedule;
 mod stage;
 mod work;
 mod worker;
@@ -23,6 +26,7 @@ pub use context::Context;
 pub use error::Error;
 pub use handle::{Handle, LogKind, NewTask, Options, Task};
 pub use lock::Lock;
+pub use schedule::schedule;
 pub use stage::{Stage, Step};
 pub use work::Work;
 pub use worker::run;

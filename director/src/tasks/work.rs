@@ -80,4 +80,16 @@ work! {
     AttachDisk(jobs::attach_disk::AttachDisk) = "attach_disk", "normal";
     /// Orphaning of a disk by the cloud's id.
     OrphanDisk(jobs::orphan_disk::OrphanDisk) = "orphan_disk", "normal";
+    /// By the clock: old tasks.
+    CleanTasks(jobs::clean_tasks::CleanTasks) = "scheduled_task_cleanup", "normal";
+    /// By the clock: old events.
+    CleanEvents(jobs::clean_events::CleanEvents) = "scheduled_events_cleanup", "normal";
+    /// By the clock: old orphaned disks.
+    CleanOrphanedDisks(jobs::clean_orphaned_disks::CleanOrphanedDisks) = "scheduled_orphaned_disk_cleanup", "normal";
+    /// By the clock: orphaned VMs.
+    CleanOrphanedVms(jobs::clean_orphaned_vms::CleanOrphanedVms) = "scheduled_orphaned_vm_cleanup", "normal";
+    /// By the clock: old blobs of DNS records.
+    CleanDnsBlobs(jobs::clean_dns_blobs::CleanDnsBlobs) = "scheduled_dns_blobs_cleanup", "normal";
+    /// By the clock: tombstones of DNS records.
+    CleanDnsTombstones(jobs::clean_dns_tombstones::CleanDnsTombstones) = "scheduled_dns_tombstone_cleanup", "normal";
 }

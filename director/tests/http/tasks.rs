@@ -256,3 +256,72 @@ async fn tasks_of_dead_directors_end_in_error() {
     assert_eq!(fixture.get("/locks").await.text, "[]");
     assert!(db::tasks::held_jobs(db).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn old_tasks_and_events_are_forgotten() {
+    use bosh_director::tasks::Work;
+    use jobs::{clean_events::CleanEvents, clean_tasks::CleanTasks};
+
+    let fixture = Fixture::new().await;
+    for _ in 0..4 {
+        let task = enqueue(&fixture, None, "").await;
+        let path = format!("/tasks/{}", task.id);
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while fixture.get(&path).await.json()["state"] != "error" {
+            assert!(std::time::Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // The fixture keeps two of each kind.
+    let job = CleanTasks {};
+    assert!(job.is_needed(&fixture.director).await.unwrap());
+    let result = run(&fixture, Work::CleanTasks(job.clone())).await;
+    assert!(
+        result.contains("2 task(s) of type 'delete_release'"),
+        "{result}"
+    );
+    assert!(!job.is_needed(&fixture.director).await.unwrap());
+    assert_eq!(fixture.get("/tasks/1").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(fixture.get("/tasks/3").await.status, StatusCode::OK);
+    assert!(!fixture.path().join("tasks/1").exists());
+    assert!(fixture.path().join("tasks/3/debug").exists());
+
+    for name in ["a", "b", "c"] {
+        let event = json!({ "action": "x", "object_type": "y", "object_name": name });
+        fixture.json(Method::POST, "/events", event).await;
+    }
+    let job = CleanEvents { max_events: 2 };
+    assert!(job.is_needed(&fixture.director).await.unwrap());
+    run(&fixture, Work::CleanEvents(job)).await;
+    let events = fixture.get("/events").await.json();
+    let names: Vec<&str> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["object_name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["c", "b"]);
+}
+
+/// Runs work as a task that must end well; its result.
+async fn run(fixture: &Fixture, work: bosh_director::tasks::Work) -> String {
+    let new = NewTask {
+        work,
+        username: "scheduler".to_owned(),
+        deployment: None,
+        description: "clean up".to_owned(),
+        context_id: String::new(),
+    };
+    let task = fixture.director.tasks.enqueue(new).await.unwrap();
+    let path = format!("/tasks/{}", task.id);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let task = fixture.get(&path).await.json();
+        if task["state"] == "done" {
+            return task["result"].as_str().unwrap().to_owned();
+        }
+        assert_ne!(task["state"], "error", "{task}");
+        assert!(std::time::Instant::now() < deadline, "{task}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

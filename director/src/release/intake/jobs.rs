@@ -1,8 +1,9 @@
 //! Jobs of an upload (upstream: jobs/update_release.rb, jobs/release/release_job.rb).
 
 use bosh_director_api::Code;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Changes, Intake, Known, check_file};
+use super::{AT_ONCE, Changes, Intake, Known, check_file};
 use crate::db::{self, Connection, ReleaseId, ReleaseVersionId, TemplateId};
 use crate::release::blobs::Stored;
 use crate::release::job::{self, Spec};
@@ -127,23 +128,33 @@ impl Intake<'_> {
         }
         let plural = if existing.len() > 1 { "s" } else { "" };
         let name = format!("Processing {} existing job{plural}", existing.len());
-        let work = async {
-            for (meta, row) in existing {
+        let futures: Vec<_> = existing
+            .into_iter()
+            .map(|(meta, row)| async move {
                 self.task.checkpoint()?;
                 let mut archive = None;
                 if self.fix {
                     let (_, blob) = self.store_job(meta, stored).await?;
                     archive = Some((blob, meta.sha1.clone()));
-                    changes.obsolete.push(row.blobstore_id.clone());
                 }
-                changes.jobs.push(Change::Use {
-                    id: row.id,
-                    archive,
-                });
-            }
-            Ok::<_, Error>(())
-        };
-        self.task.single_step(&name, work).await
+                let obsolete = archive.is_some().then(|| row.blobstore_id.clone());
+                Ok::<_, Error>((
+                    Change::Use {
+                        id: row.id,
+                        archive,
+                    },
+                    obsolete,
+                ))
+            })
+            .collect();
+        let work = stream::iter(futures)
+            .buffered(AT_ONCE)
+            .try_collect::<Vec<_>>();
+        for (change, obsolete) in self.task.single_step(&name, work).await? {
+            changes.jobs.push(change);
+            changes.obsolete.extend(obsolete);
+        }
+        Ok(())
     }
 
     async fn store_job(&self, meta: &Job, stored: &Stored) -> Result<(Spec, String), Error> {

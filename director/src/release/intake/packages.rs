@@ -2,8 +2,9 @@
 //! package_persister.rb).
 
 use bosh_director_api::Code;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Changes, Intake, Known, check_file, link_package};
+use super::{AT_ONCE, Changes, Intake, Known, check_file, link_package};
 use crate::db::{self, Connection, PackageId, ReleaseId, ReleaseVersionId};
 use crate::release::archive;
 use crate::release::blobs::Stored;
@@ -169,14 +170,16 @@ impl Intake<'_> {
             let plural = if group.len() > 1 { "s" } else { "" };
             let name = format!("Processing {} existing package{plural}", group.len());
             let stage = self.task.stage(&name, Vec::new(), Some(1));
-            let work = async {
-                let mut done = Vec::with_capacity(group.len());
-                for package in group {
+            let futures: Vec<_> = group
+                .into_iter()
+                .map(|package| async move {
                     self.task.checkpoint()?;
-                    done.push(self.store_package(package, stored).await?);
-                }
-                Ok::<_, Error>(done)
-            };
+                    self.store_package(package, stored).await
+                })
+                .collect();
+            let work = stream::iter(futures)
+                .buffered(AT_ONCE)
+                .try_collect::<Vec<_>>();
             for (change, obsolete) in stage.run(&name, work).await? {
                 changes.packages.push(change);
                 changes.obsolete.extend(obsolete);

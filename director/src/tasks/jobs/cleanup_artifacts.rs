@@ -110,7 +110,7 @@ impl CleanupArtifacts {
     /// Runs the task.
     pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
         let picked = self.pick(&director.db).await?;
-        let vms = self.delete_vms(director, task, &picked.vms).await?;
+        let vms = delete_vms(director, task, &picked.vms).await?;
 
         let count: usize = picked
             .releases
@@ -183,40 +183,6 @@ impl CleanupArtifacts {
         ))
     }
 
-    async fn delete_vms(
-        &self,
-        director: &Director,
-        task: &Context,
-        vms: &[db::vms::OrphanedVm],
-    ) -> Result<usize, Error> {
-        let stage = task.stage("Deleting orphaned vms", Vec::new(), Some(vms.len()));
-        let cpis = director.cpis().await?;
-        let futures: Vec<_> = vms
-            .iter()
-            .map(|vm| {
-                let (stage, cpis) = (&stage, &cpis);
-                async move {
-                    stage
-                        .run(vm.cid.clone(), delete_vm(director, task, cpis, vm))
-                        .await
-                }
-            })
-            .collect();
-        let done: Vec<Result<(), Error>> = stream::iter(futures)
-            .buffer_unordered(director.config.max_threads.max(1))
-            .collect()
-            .await;
-        let mut count = 0;
-        for deleted in done {
-            match deleted {
-                Ok(()) => count += 1,
-                // The next clean-up tries again.
-                Err(error) => task.debug(format!("orphaned vm stays: {}", error.chain())),
-            }
-        }
-        Ok(count)
-    }
-
     async fn delete_compiled(
         &self,
         director: &Director,
@@ -249,6 +215,40 @@ impl CleanupArtifacts {
         }
         Ok(count)
     }
+}
+
+/// Deletes orphaned VMs; how many. One that fails is tried again next time.
+pub(super) async fn delete_vms(
+    director: &Director,
+    task: &Context,
+    vms: &[db::vms::OrphanedVm],
+) -> Result<usize, Error> {
+    let stage = task.stage("Deleting orphaned vms", Vec::new(), Some(vms.len()));
+    let cpis = director.cpis().await?;
+    let futures: Vec<_> = vms
+        .iter()
+        .map(|vm| {
+            let (stage, cpis) = (&stage, &cpis);
+            async move {
+                stage
+                    .run(vm.cid.clone(), delete_vm(director, task, cpis, vm))
+                    .await
+            }
+        })
+        .collect();
+    let done: Vec<Result<(), Error>> = stream::iter(futures)
+        .buffer_unordered(director.config.max_threads.max(1))
+        .collect()
+        .await;
+    let mut count = 0;
+    for deleted in done {
+        match deleted {
+            Ok(()) => count += 1,
+            // The next clean-up tries again.
+            Err(error) => task.debug(format!("orphaned vm stays: {}", error.chain())),
+        }
+    }
+    Ok(count)
 }
 
 async fn delete_vm(
@@ -316,7 +316,7 @@ pub(super) async fn delete_disks(
     Ok(count)
 }
 
-async fn delete_disk(
+pub(super) async fn delete_disk(
     director: &Director,
     task: &Context,
     cpis: &crate::cpi::Cpis,
@@ -350,7 +350,7 @@ async fn delete_disk(
     task.recorded(event("disk", &disk.disk_cid), deleted).await
 }
 
-async fn delete_blob(director: &Director, blob: &db::misc::Blob) -> Result<(), Error> {
+pub(super) async fn delete_blob(director: &Director, blob: &db::misc::Blob) -> Result<(), Error> {
     director.blobstore.delete(&blob.blobstore_id).await?;
     db::dns::forget_blob(&director.db, blob.id).await?;
     db::misc::delete_blob(&director.db, blob.id).await?;

@@ -2,6 +2,12 @@
 
 pub mod apply_resolutions;
 pub mod attach_disk;
+pub mod clean_dns_blobs;
+pub mod clean_dns_tombstones;
+pub mod clean_events;
+pub mod clean_orphaned_disks;
+pub mod clean_orphaned_vms;
+pub mod clean_tasks;
 pub mod cleanup_artifacts;
 pub mod delete_deployment;
 pub mod delete_orphan_disks;

@@ -1,19 +1,19 @@
 //! What a clean-up may delete (upstream: jobs/helpers/*_to_delete_picker.rb).
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use super::CleanupArtifacts;
-use crate::db::{self, Db, Timestamp};
+use crate::db::{self, Db};
 use crate::manifest::raw;
 use crate::manifest::version::Version;
 use crate::tasks::Error;
+use crate::tasks::jobs::clean_dns_blobs::CleanDnsBlobs;
 
 /// How many unused versions of a release or stemcell stay, unless all are to go.
 const KEEP: usize = 2;
-/// How many blobs of DNS records stay, and for how long all do.
+/// How many blobs of DNS records stay, and for how many seconds all do.
 const KEEP_DNS: usize = 10;
-const DNS_AGE: Duration = Duration::from_secs(3600);
+const DNS_AGE: u64 = 3600;
 
 /// What may be deleted.
 #[derive(Debug, Default)]
@@ -54,19 +54,17 @@ impl CleanupArtifacts {
 
     async fn dns(&self, db: &Db) -> Result<Vec<db::misc::Blob>, Error> {
         let in_use = !db::deployments::names(db).await?.is_empty();
-        let (age, keep) = match (self.remove_all, in_use) {
-            (true, true) => (Duration::ZERO, 1),
-            (true, false) => (Duration::ZERO, 0),
+        let (max_blob_age, num_dns_blobs_to_keep) = match (self.remove_all, in_use) {
+            (true, true) => (0, 1),
+            (true, false) => (0, 0),
             (false, _) => (DNS_AGE, KEEP_DNS),
         };
-        let blobs = db::misc::blobs(db, "dns").await?;
-        let extra = blobs.len().saturating_sub(keep);
-        let cutoff = Timestamp::now() - age;
-        Ok(blobs
-            .into_iter()
-            .take(extra)
-            .filter(|blob| blob.created_at < cutoff)
-            .collect())
+        CleanDnsBlobs {
+            max_blob_age,
+            num_dns_blobs_to_keep,
+        }
+        .pick(db)
+        .await
     }
 }
 
