@@ -1,7 +1,7 @@
 //! Signed URLs of a DAV blobstore, both ends: the director signs, the blob server verifies.
 //!
 //! `<endpoint>/signed/<xx>/<id>?e=<seconds>&st=<signature>&ts=<unix time>`, the signature being the URL-safe base64
-//! (no padding) of HMAC-SHA256(secret, METHOD + "<xx>/<id>" + ts + e). Upstream: bosh-davcli signer/signer.go, and the
+//! (no padding) of HMAC-SHA256(secret, `METHOD<xx>/<id><ts><e>`). Upstream: bosh-davcli signer/signer.go, and the
 //! secure_link_hmac block of bosh/jobs/blobstore/templates/blobstore.conf.erb.
 
 use crate::{Error, id};

@@ -97,7 +97,8 @@ pub trait Platform: Send + Sync {
     async fn setup_logging_and_auditing(&self) -> Result<(), Error>;
     /// Makes /var/vcap/data/{sys/log,sys/run,jobs,packages,sensitive_blobs,dynamic_disks} and the link /var/vcap/sys.
     async fn setup_data_dir(&self, job_dir: &JobDir, run_dir: &RunDir) -> Result<(), Error>;
-    /// Makes /var/vcap/data/tmp, points TMPDIR there, and moves /tmp and /var/tmp to the ephemeral disk.
+    /// Makes /var/vcap/data/tmp and moves /tmp and /var/tmp to the ephemeral disk. Programs that the agent runs for others
+    /// are to have the former as TMPDIR.
     async fn setup_tmp_dir(&self) -> Result<(), Error>;
     /// Mounts a tmpfs that says, by being empty, that this machine has been rebooted.
     async fn setup_can_restart_dir(&self) -> Result<(), Error>;

@@ -5,10 +5,11 @@
 //! | `boot` | directories and services that are set up once per boot |
 //! | `disk`, `ephemeral` | persistent and ephemeral disks |
 //! | `devices`, `partition`, `mounts` | finding a disk, partitioning and formatting it, mounting |
-//! | `net`, `interfaces` | interfaces, routes, resolvers |
+//! | `net`, `interfaces`, `addresses` | interfaces, routes, resolvers |
 //! | `users` | passwords, keys, `bosh ssh` |
 //! | `dns`, `certs` | /etc/hosts and DNS records, trusted certificates |
 
+mod addresses;
 mod boot;
 mod certs;
 mod devices;

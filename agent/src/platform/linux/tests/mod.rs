@@ -1,0 +1,90 @@
+//! Against the real kernel: loop devices, mounts, users. Each test has a mount namespace and a root directory of its own,
+//! so that nothing reaches the machine it runs on. They need root, sfdisk, mke2fs and mkfs.xfs.
+
+mod boot;
+mod disks;
+mod names;
+
+use super::*;
+use bosh_protocol::DiskCid;
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use std::{fs, os::unix::fs::MetadataExt, os::unix::fs::PermissionsExt};
+
+struct Machine {
+    linux: Linux,
+    root: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(options: Options) -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(root.path());
+        for dir in ["etc", "var/vcap/bosh", "home/vcap", "tmp", "var/log", "opt"] {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        let etc = root.path().join("etc");
+        fs::write(
+            etc.join("passwd"),
+            "root:x:0:0:root:/root:/bin/bash\nvcap:x:1000:1000::/home/vcap:/bin/bash\n",
+        )
+        .unwrap();
+        fs::write(
+            etc.join("shadow"),
+            "root:*:19000:0:99999:7:::\nvcap:*:19000:0:99999:7:::\n",
+        )
+        .unwrap();
+        fs::write(
+            etc.join("group"),
+            "root:x:0:\nvcap:x:1000:\nadmin:x:900:\nbosh_sudoers:x:901:\nbosh_sshers:x:902:\n",
+        )
+        .unwrap();
+        fs::write(
+            etc.join("gshadow"),
+            "root:*::\nvcap:!::\nadmin:!::\nbosh_sudoers:!::\nbosh_sshers:!::\n",
+        )
+        .unwrap();
+        Self {
+            linux: Linux::new(dirs, options),
+            root,
+        }
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    /// Mode, user and group of a path.
+    fn owner(&self, path: &str) -> (u32, u32, u32) {
+        let meta = self
+            .path(path)
+            .metadata()
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        (meta.permissions().mode() & 0o7777, meta.uid(), meta.gid())
+    }
+}
+
+fn warden() -> Options {
+    Options {
+        use_default_tmp_dir: true,
+        use_preformatted_persistent_disk: true,
+        bind_mount_persistent_disk: true,
+        skip_disk_setup: true,
+        ..Options::default()
+    }
+}
