@@ -1,6 +1,6 @@
 //! The methods of the agent: one file each, dispatched here. Source: upstream agent/action, agent/action_dispatcher.go.
 //!
-//! [`dispatch`] is the only place that turns errors into the words that travel.
+//! [`mod@dispatch`] is the only place that turns errors into the words that travel.
 
 mod add_dynamic_disk;
 mod add_persistent_disk;
