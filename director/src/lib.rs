@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod micro;
 pub mod nats;
 pub mod nats_sync;
+pub mod problems;
 pub mod release;
 pub mod serve;
 mod stemcell;

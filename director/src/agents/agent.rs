@@ -199,6 +199,20 @@ impl Agent {
         Ok(reply(self.request(method, arguments, timeout).await?).value)
     }
 
+    /// Any method, with a deadline of the caller's for the first reply; a task that comes of it is waited for.
+    pub async fn start_within(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+        timeout: Duration,
+    ) -> Result<Value, Error> {
+        let started = reply(self.request(method, arguments, timeout).await?);
+        match started.task_id {
+            Some(task_id) => self.wait_for_task(&task_id, None).await,
+            None => Ok(started.value),
+        }
+    }
+
     /// Downloads what the spec names, ahead of `apply`.
     pub async fn prepare(&self, spec: &ApplySpec) -> Result<(), Error> {
         self.send("prepare", vec![json!(spec)]).await.map(drop)

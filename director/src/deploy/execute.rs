@@ -29,6 +29,8 @@ pub struct Execution<'a> {
     /// As [`Plan::deletions`].
     deletions: Vec<Mutex<Subject>>,
     groups: Vec<Group<'a>>,
+    /// Only this group, for an errand.
+    only: Option<&'a str>,
 }
 
 /// The instances of a group.
@@ -56,7 +58,21 @@ impl<'a> Execution<'a> {
             plan,
             deletions: deletions.into_iter().map(Mutex::new).collect(),
             groups,
+            only: None,
         }
+    }
+
+    /// Leaves all groups but this one alone.
+    pub fn only(mut self, group: &'a str) -> Self {
+        self.only = Some(group);
+        self
+    }
+
+    /// Groups that take part.
+    fn starting(&self) -> impl Iterator<Item = &Group<'a>> {
+        self.groups.iter().filter(|group| {
+            group.plan.starts_on_deploy && self.only.is_none_or(|name| name == group.plan.name)
+        })
     }
 
     /// Does all of it; whether any group changed.
@@ -101,11 +117,7 @@ impl<'a> Execution<'a> {
     /// Makes VMs for instances that have none, and second ones for those that will be swapped.
     pub async fn create_missing_vms(&self) -> Result<(), Error> {
         let mut wanted = Vec::new();
-        for group in self
-            .groups
-            .iter()
-            .filter(|group| group.plan.starts_on_deploy)
-        {
+        for group in self.starting() {
             for (plan, instance) in group.plan.instances.iter().zip(&group.instances) {
                 let subject = instance.lock().await;
                 self.orphan_unfit(plan.orphan_vms.as_slice(), subject)
@@ -168,11 +180,7 @@ impl<'a> Execution<'a> {
     /// Writes the names of instances with new VMs down and sends them to everyone.
     async fn publish_names(&self) -> Result<(), Error> {
         let mut fresh = Vec::new();
-        for group in self
-            .groups
-            .iter()
-            .filter(|group| group.plan.starts_on_deploy)
-        {
+        for group in self.starting() {
             for instance in &group.instances {
                 let subject = instance.lock().await;
                 if subject.fresh && subject.vm.is_some() {
@@ -193,11 +201,7 @@ impl<'a> Execution<'a> {
     /// Fetches packages onto VMs that are to take over.
     async fn download_packages(&self) -> Result<(), Error> {
         let mut wanted = Vec::new();
-        for group in self
-            .groups
-            .iter()
-            .filter(|group| group.plan.starts_on_deploy)
-        {
+        for group in self.starting() {
             for instance in &group.instances {
                 let subject = instance.lock().await;
                 if subject.swap

@@ -7,8 +7,10 @@
 //!
 //! [`scope`] is what every step is given; [`parallel`] does many things at once; [`dns`] sends names to agents.
 
+pub mod blueprint;
 pub mod diff;
 pub mod dns;
+pub mod errand;
 mod error;
 pub mod execute;
 pub mod finish;

@@ -114,6 +114,11 @@ pub struct Prepared {
     pub vm_resources: BTreeMap<(String, String), Map<String, Value>>,
 }
 
+/// What the manifest of `request` means.
+pub async fn wanted(scope: &Scope, request: &Request) -> Result<Desired, Error> {
+    Ok(resolve(&input(scope, request).await?)?)
+}
+
 /// Works everything out that comes before rendering; nothing is written in a dry run.
 pub async fn prepare(scope: &Scope, request: Request) -> Result<Prepared, Error> {
     let dry = request.options.dry_run;
@@ -191,11 +196,11 @@ async fn bind(scope: &Scope, request: &Request, settled: Settled) -> Result<Prep
         variable_set,
     } = settled;
     let others = links::others(scope, &desired).await?;
-    let mut index = index(scope, &placement, &written).await?;
+    let mut index = index(scope, &rows, &placement, &written).await?;
     let mut resolved = crate::links::resolve(&desired, &placement, &index, &others)?;
     if !dry {
         number(scope, &desired, &resolved).await?;
-        index = self::index(scope, &placement, &written).await?;
+        index = self::index(scope, &rows, &placement, &written).await?;
     }
     if desired.features.use_short_dns_addresses || desired.features.use_link_dns_names {
         placement.name_addresses(&desired, &index)?;
@@ -366,7 +371,12 @@ async fn number(
 }
 
 /// The numbers there are.
-async fn index(scope: &Scope, placement: &Placement, written: &Written) -> Result<Index, Error> {
+async fn index(
+    scope: &Scope,
+    rows: &Rows,
+    placement: &Placement,
+    written: &Written,
+) -> Result<Index, Error> {
     let named = |(id, name): (i32, String)| (name, i64::from(id));
     let mut index = Index {
         azs: db::dns::azs(scope.db())
@@ -386,6 +396,11 @@ async fn index(scope: &Scope, placement: &Placement, written: &Written) -> Resul
             (group.kind, group.name, group.deployment),
             i64::from(group.id),
         );
+    }
+    for row in &rows.instances {
+        index
+            .instances
+            .insert(row.uuid().to_owned(), i64::from(row.id.0));
     }
     for (group, ids) in placement.groups.iter().zip(&written.ids) {
         for (instance, id) in group.instances.iter().zip(ids) {
@@ -467,6 +482,25 @@ impl Prepared {
         Ok(())
     }
 
+    /// Renders the templates of one group.
+    pub async fn render_group(&mut self, scope: &Scope, name: &str) -> Result<(), Error> {
+        let draft = self.plan(&Compiled::default(), &BTreeSet::new());
+        let group = draft
+            .groups
+            .iter()
+            .filter(|group| group.name == name)
+            .map(|group| {
+                let specs: Vec<(String, &Spec)> = group
+                    .instances
+                    .iter()
+                    .map(|plan| (plan.placed.uuid.clone(), &plan.spec))
+                    .collect();
+                (group.name.as_str(), specs)
+            });
+        self.rendered = self.renderer.render(scope, group, &self.values).await?;
+        Ok(())
+    }
+
     /// What has to happen, given what is compiled.
     pub fn plan(&self, compiled: &Compiled, dns_changed: &BTreeSet<String>) -> Plan {
         let rendered = self.rendered.iter().map(|(uuid, rendered)| {
@@ -522,7 +556,17 @@ impl Prepared {
 
     /// Row of the instance at these positions of the placement.
     pub fn id(&self, group: usize, instance: usize) -> InstanceId {
-        self.written.ids[group][instance]
+        let written = self
+            .written
+            .ids
+            .get(group)
+            .and_then(|ids| ids.get(instance));
+        let known = || {
+            let placed = self.placement.groups.get(group)?.instances.get(instance)?;
+            self.rows.instances.get(placed.existing?).map(|row| row.id)
+        };
+        // Only an instance that was never written down has none: nothing can be done to it.
+        written.copied().or_else(known).unwrap_or(InstanceId(-1))
     }
 
     /// The groups that are errands.

@@ -22,18 +22,26 @@ pub(super) async fn scan(request: Request, Path(name): Path<String>) -> Result {
 pub(super) async fn list(request: Request, Path(name): Path<String>) -> Result {
     let deployment = request.deployment(&name, Permission::Admin).await?;
     let problems = db::problems::open(&request.director.db, deployment.id).await?;
-    let problems: Vec<bosh_director_api::Problem> = problems
-        .into_iter()
-        .map(|problem| bosh_director_api::Problem {
+    let mut described = Vec::new();
+    for problem in problems {
+        let words = crate::problems::describe(&request.director.db, &problem).await?;
+        let resolutions = words
+            .resolutions
+            .iter()
+            .map(|way| bosh_director_api::Resolution {
+                name: way.name.to_owned(),
+                plan: way.plan.to_owned(),
+            });
+        described.push(bosh_director_api::Problem {
             id: problem.id.0,
             data: problem.data(),
-            description: problem.kind.clone(),
+            description: words.description,
             kind: problem.kind,
-            resolutions: Vec::new(),
-            instance_group: String::new(),
-        })
-        .collect();
-    Ok(reply::json(&problems))
+            resolutions: resolutions.collect(),
+            instance_group: words.group,
+        });
+    }
+    Ok(reply::json(&described))
 }
 
 pub(super) async fn apply(request: Request, Path(name): Path<String>, body: Bytes) -> Result {

@@ -1,8 +1,15 @@
 //! Deletes a deployment.
 
+use bosh_director_api::Code;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
+use crate::db;
+use crate::db::events::NewEvent;
+use crate::deploy::load::Rows;
+use crate::deploy::scope::Scope;
+use crate::deploy::steps::{delete_instance, stop};
+use crate::deploy::{dns, parallel, subjects};
 use crate::tasks::{Context, Error};
 
 /// Deletes a deployment.
@@ -20,7 +27,79 @@ pub struct DeleteDeployment {
 
 impl DeleteDeployment {
     /// Runs the task.
-    pub async fn run(self, _director: &Director, _task: &Context) -> Result<String, Error> {
-        Err(Error::other("this director cannot do that yet"))
+    pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
+        let event = NewEvent {
+            action: "delete".into(),
+            object_type: "deployment".into(),
+            object_name: Some(self.deployment.clone()),
+            deployment: Some(self.deployment.clone()),
+            ..NewEvent::default()
+        };
+        let work = async {
+            let lock = task.lock_deployment(&self.deployment).await?;
+            let done = self.delete(director, task).await;
+            lock.release().await;
+            done
+        };
+        task.recorded(event, work).await?;
+        Ok(format!("/deployments/{}", self.deployment))
+    }
+
+    async fn delete(&self, director: &Director, task: &Context) -> Result<(), Error> {
+        let scope = Scope::of(director, task, &self.deployment).await?;
+        let rows = Rows::of(&scope).await?;
+        if rows
+            .instances
+            .iter()
+            .any(db::instances::Instance::is_ignored)
+        {
+            let message = format!(
+                "You are trying to delete deployment '{}', which contains ignored instance(s). \
+                 Operation not allowed.",
+                self.deployment
+            );
+            return Err(Error::new(
+                Code::DeploymentIgnoredInstancesDeletion,
+                message,
+            ));
+        }
+        let all: Vec<_> = rows.instances.iter().chain(&rows.compilation).collect();
+        let stage = task.stage("Deleting instances", Vec::new(), Some(all.len()));
+        parallel::each(scope.max_threads(), all, |row| {
+            let (scope, rows, stage) = (&scope, &rows, &stage);
+            async move {
+                let mut subject = subjects::of_row(row, rows, false, false);
+                let name = subject.display();
+                let intent = stop::Intent::DeleteDeployment;
+                stage
+                    .run(
+                        name,
+                        delete_instance::run(scope, &mut subject, intent, self.force),
+                    )
+                    .await
+            }
+        })
+        .await?;
+        let id = scope.deployment.id;
+        let stage = task.stage("Removing deployment artifacts", Vec::new(), Some(3));
+        stage
+            .run("Detaching stemcells", async {
+                Ok::<_, Error>(db::deployments::set_stemcells(&director.db, id, &[]).await?)
+            })
+            .await?;
+        stage
+            .run("Detaching releases", async {
+                Ok::<_, Error>(db::deployments::set_release_versions(&director.db, id, &[]).await?)
+            })
+            .await?;
+        let stage = task.stage("Deleting properties", Vec::new(), Some(0));
+        stage
+            .run("Destroying deployment", async {
+                let tx = director.db.begin().await?;
+                db::deployments::delete(&tx, id).await?;
+                Ok::<_, Error>(tx.commit().await?)
+            })
+            .await?;
+        dns::publish(&scope).await
     }
 }

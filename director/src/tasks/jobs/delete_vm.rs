@@ -23,7 +23,9 @@ impl DeleteVm {
     /// Runs the task.
     pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
         let stage = task.stage("Delete VM", Vec::new(), Some(1));
-        stage.run(self.cid.clone(), self.delete(director, task)).await?;
+        stage
+            .run(self.cid.clone(), self.delete(director, task))
+            .await?;
         Ok(format!("vm {} deleted", self.cid))
     }
 
@@ -36,26 +38,42 @@ impl DeleteVm {
             ..NewEvent::default()
         };
         let Some(vm) = vm else {
-            return task.recorded(event, self.delete_unknown(director, task)).await;
+            return task
+                .recorded(event, self.delete_unknown(director, task))
+                .await;
         };
         let Some(instance) = db::instances::get(&director.db, vm.instance_id).await? else {
-            return Err(Error::other(format!("VM '{}' belongs to no instance", self.cid)));
+            return Err(Error::other(format!(
+                "VM '{}' belongs to no instance",
+                self.cid
+            )));
         };
-        let Some(deployment) = db::deployments::get(&director.db, instance.deployment_id).await? else {
-            return Err(Error::other(format!("instance '{}' belongs to no deployment", instance.name())));
+        let Some(deployment) = db::deployments::get(&director.db, instance.deployment_id).await?
+        else {
+            return Err(Error::other(format!(
+                "instance '{}' belongs to no deployment",
+                instance.name()
+            )));
         };
         let scope = Scope::new(director, task, deployment).await?;
         let name = instance.name();
         event.deployment = Some(scope.name().to_owned());
         event.instance = Some(name.clone());
-        task.recorded(event, steps::delete_vm::run(&scope, &name, &vm, false, false)).await
+        task.recorded(
+            event,
+            steps::delete_vm::run(&scope, &name, &vm, false, false),
+        )
+        .await
     }
 
     async fn delete_unknown(&self, director: &Director, task: &Context) -> Result<(), Error> {
         let cpi = director.cpis().await?.get("", Some(UNKNOWN_STEMCELL))?;
         match cpi.delete_vm(&self.cid, task).await {
             Err(error) if error.is_vm_not_found() => {
-                task.warn(&format!("VM {} does not exist. Deletion is skipped", self.cid));
+                task.warn(&format!(
+                    "VM {} does not exist. Deletion is skipped",
+                    self.cid
+                ));
                 Ok(())
             }
             other => Ok(other?),

@@ -1,6 +1,5 @@
 //! Collects logs of instances into a blob; the result is its id.
 
-
 use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
@@ -28,17 +27,27 @@ impl FetchLogs {
             return Err(Error::other("deployment parameter is required"));
         };
         let scope = Scope::of(director, task, deployment).await?;
-        let kind = if self.log_type.is_empty() { "job" } else { &self.log_type };
+        let kind = if self.log_type.is_empty() {
+            "job"
+        } else {
+            &self.log_type
+        };
         logs::remove_old(&scope).await?;
         let blob_id = match self.instances.as_slice() {
-            [id] => logs::fetch(&scope, *id, kind, &self.filters).await?.blobstore_id,
+            [id] => {
+                logs::fetch(&scope, *id, kind, &self.filters)
+                    .await?
+                    .blobstore_id
+            }
             ids => {
                 let fetched = parallel::each(scope.max_threads(), ids.iter().copied(), |id| {
                     logs::fetch(&scope, id, kind, &self.filters)
                 })
                 .await?;
                 let stage = task.stage("Fetching group of logs", Vec::new(), Some(1));
-                let packed = stage.run("Packing log files together", logs::pack(&scope, &fetched)).await;
+                let packed = stage
+                    .run("Packing log files together", logs::pack(&scope, &fetched))
+                    .await;
                 for bundle in &fetched {
                     director.blobstore.delete(&bundle.blobstore_id).await?;
                 }

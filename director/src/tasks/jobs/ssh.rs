@@ -36,7 +36,9 @@ impl Target {
         }
         let named = |list: &[Value]| {
             list.iter().any(|wanted| match wanted {
-                Value::String(text) => text == instance.uuid() || *text == instance.index.to_string(),
+                Value::String(text) => {
+                    text == instance.uuid() || *text == instance.index.to_string()
+                }
                 Value::Number(number) => number.as_i64() == Some(i64::from(instance.index)),
                 _ => false,
             })
@@ -52,10 +54,19 @@ impl Target {
     fn describe(&self) -> String {
         let parts = [
             self.job.as_ref().map(|job| format!(":job=>\"{job}\"")),
-            self.ids.as_ref().filter(|ids| !ids.is_empty()).map(|ids| format!(":uuid=>{}", json!(ids))),
-            self.indexes.as_ref().filter(|list| !list.is_empty()).map(|list| format!(":index=>{}", json!(list))),
+            self.ids
+                .as_ref()
+                .filter(|ids| !ids.is_empty())
+                .map(|ids| format!(":uuid=>{}", json!(ids))),
+            self.indexes
+                .as_ref()
+                .filter(|list| !list.is_empty())
+                .map(|list| format!(":index=>{}", json!(list))),
         ];
-        format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        format!(
+            "{{{}}}",
+            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        )
     }
 }
 
@@ -63,9 +74,15 @@ impl Ssh {
     /// Runs the task.
     pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
         let Some(deployment) = db::deployments::get(&director.db, self.deployment_id).await? else {
-            return Err(Error::other(format!("deployment {} is gone", self.deployment_id)));
+            return Err(Error::other(format!(
+                "deployment {} is gone",
+                self.deployment_id
+            )));
         };
-        let command = self.request["command"].as_str().unwrap_or_default().to_owned();
+        let command = self.request["command"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let target: Target = match &self.request["target"] {
             Value::Null => Target::default(),
             target => serde_json::from_value(target.clone())?,
@@ -77,12 +94,24 @@ impl Ssh {
         let scope = Scope::new(director, task, deployment).await?;
         let rows = Rows::of(&scope).await?;
         let mut results = Vec::new();
-        for instance in rows.instances.iter().filter(|instance| target.matches(instance)) {
-            let Some(vm) = rows.active_vm(instance.id) else { continue };
+        for instance in rows
+            .instances
+            .iter()
+            .filter(|instance| target.matches(instance))
+        {
+            let Some(vm) = rows.active_vm(instance.id) else {
+                continue;
+            };
             let name = instance.name();
-            let user = [&params.user_regex, &params.user].into_iter().find(|user| !user.is_empty());
-            let mut event =
-                scope.instance_event(&format!("{command} ssh"), "instance", Some(name.clone()), &name);
+            let user = [&params.user_regex, &params.user]
+                .into_iter()
+                .find(|user| !user.is_empty());
+            let mut event = scope.instance_event(
+                &format!("{command} ssh"),
+                "instance",
+                Some(name.clone()),
+                &name,
+            );
             event.context = Some(json!({"user": user}));
             let answer = scope.agent(vm, &name)?.ssh(&command, &params).await;
             event.error = answer.as_ref().err().map(ToString::to_string);

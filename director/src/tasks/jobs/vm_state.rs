@@ -35,7 +35,10 @@ impl VmState {
     /// Runs the task.
     pub async fn run(self, director: &Director, task: &Context) -> Result<String, Error> {
         let Some(deployment) = db::deployments::get(&director.db, self.deployment_id).await? else {
-            return Err(Error::other(format!("deployment {} is gone", self.deployment_id)));
+            return Err(Error::other(format!(
+                "deployment {} is gone",
+                self.deployment_id
+            )));
         };
         let scope = Scope::new(director, task, deployment).await?;
         let rows = Rows::of(&scope).await?;
@@ -55,7 +58,13 @@ impl VmState {
             async move {
                 let ips = vm.map(|vm| vm.ips(ips.get(&vm.id).map_or(&[], Vec::as_slice)));
                 let state = ask(scope, instance, vm, full).await?;
-                let line = line(instance, vm, &rows.disks(instance.id), ips.unwrap_or_default(), state);
+                let line = line(
+                    instance,
+                    vm,
+                    &rows.disks(instance.id),
+                    ips.unwrap_or_default(),
+                    state,
+                );
                 task.result_line(&line)
             }
         })
@@ -83,10 +92,23 @@ struct State {
     processes: Value,
 }
 
-async fn ask(scope: &Scope, instance: &Instance, vm: Option<&Vm>, full: bool) -> Result<State, Error> {
-    let none = State { job_state: Value::Null, vitals: Value::Null, processes: json!([]) };
+async fn ask(
+    scope: &Scope,
+    instance: &Instance,
+    vm: Option<&Vm>,
+    full: bool,
+) -> Result<State, Error> {
+    let none = State {
+        job_state: Value::Null,
+        vitals: Value::Null,
+        processes: json!([]),
+    };
     let Some(vm) = vm else { return Ok(none) };
-    let arguments = if full { vec![json!("full")] } else { Vec::new() };
+    let arguments = if full {
+        vec![json!("full")]
+    } else {
+        Vec::new()
+    };
     let agent = scope.agent(vm, &instance.name())?;
     match agent.call_within("get_state", arguments, TIMEOUT).await {
         Ok(mut state) => Ok(State {
@@ -97,18 +119,28 @@ async fn ask(scope: &Scope, instance: &Instance, vm: Option<&Vm>, full: bool) ->
                 processes => processes,
             },
         }),
-        Err(error) if error.is_timeout() || error.is_remote() => {
-            Ok(State { job_state: json!("unresponsive agent"), ..none })
-        }
+        Err(error) if error.is_timeout() || error.is_remote() => Ok(State {
+            job_state: json!("unresponsive agent"),
+            ..none
+        }),
         Err(error) => Err(error.into()),
     }
 }
 
 /// A line of the result.
-fn line(instance: &Instance, vm: Option<&Vm>, disks: &[Disk], ips: Vec<String>, state: State) -> Value {
+fn line(
+    instance: &Instance,
+    vm: Option<&Vm>,
+    disks: &[Disk],
+    ips: Vec<String>,
+    state: State,
+) -> Value {
     let spec = instance.spec();
     let active: Vec<&Disk> = disks.iter().filter(|disk| disk.is_active()).collect();
-    let managed = active.iter().find(|disk| disk.is_managed()).map(|disk| &disk.disk_cid);
+    let managed = active
+        .iter()
+        .find(|disk| disk.is_managed())
+        .map(|disk| &disk.disk_cid);
     json!({
         "vm_cid": vm.map(|vm| &vm.cid),
         "active": vm.map(Vm::is_active),
@@ -138,7 +170,10 @@ fn line(instance: &Instance, vm: Option<&Vm>, disks: &[Disk], ips: Vec<String>, 
 }
 
 fn cloud_properties(instance: &Instance, spec: &Value) -> Value {
-    let own = instance.cloud_properties.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let own = instance
+        .cloud_properties
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok());
     own.unwrap_or_else(|| match &spec["vm_type"]["cloud_properties"] {
         Value::Null => Value::Object(Map::new()),
         other => other.clone(),
@@ -163,18 +198,30 @@ mod tests {
             cloud_properties: None,
             compilation: Some(false),
             bootstrap: Some(true),
-            spec_json: Some(json!({"vm_type": {"name": "small", "cloud_properties": {"ram": 1}}}).to_string()),
+            spec_json: Some(
+                json!({"vm_type": {"name": "small", "cloud_properties": {"ram": 1}}}).to_string(),
+            ),
             update_completed: Some(true),
             ignore: Some(false),
             variable_set_id: VariableSetId(1),
         };
-        let state = State { job_state: Value::Null, vitals: Value::Null, processes: json!([]) };
+        let state = State {
+            job_state: Value::Null,
+            vitals: Value::Null,
+            processes: json!([]),
+        };
         let line = line(&instance, None, &[], Vec::new(), state);
         assert_eq!(line["vm_cid"], Value::Null);
         assert_eq!(line["cloud_properties"], json!({"ram": 1}));
         assert_eq!(line["vm_type"], "small");
         assert_eq!(line["disk_cids"], json!([]));
-        assert_eq!(line["stemcell"], json!({"name": null, "version": null, "api_version": null}));
-        assert_eq!((&line["az"], &line["id"], &line["bootstrap"]), (&json!("z1"), &json!("u"), &json!(true)));
+        assert_eq!(
+            line["stemcell"],
+            json!({"name": null, "version": null, "api_version": null})
+        );
+        assert_eq!(
+            (&line["az"], &line["id"], &line["bootstrap"]),
+            (&json!("z1"), &json!("u"), &json!(true))
+        );
     }
 }
