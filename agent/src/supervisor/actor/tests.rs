@@ -532,7 +532,7 @@ async fn programs_get_monits_environment_and_a_session_of_their_own() {
     let (out, pidfile) = (bench.path("env"), bench.path("web.pid"));
     let ctl = bench.script(
         "ctl",
-        &format!("env > {out}.new; echo \"SESSION=$(ps -o sid= -p $$) PID=$$ CWD=$PWD ARGS=$*\" >> {out}.new; setsid sleep 1000 & echo $! > {pid}; mv {out}.new {out}",
+        &format!("env > {out}.new; echo \"SESSION=$(ps -o sid= -p $$ | tr -d ' ') PID=$$ CWD=$PWD ARGS=$*\" >> {out}.new; setsid sleep 1000 & echo $! > {pid}; mv {out}.new {out}",
             out = out.display(), pid = pidfile.display()),
     );
     bench.monitrc(
