@@ -9,8 +9,9 @@
 //! dry run exactly as in a deploy.
 //!
 //! - [`raw`] is a view of a document as it was written, with upstream's complaints about wrong types;
-//! - [`input`] and [`resolved`] are the two ends;
-//! - [`cloud`], [`networks`], [`groups`], [`addons`], [`releases`], [`update`] read one section each;
+//! - [`input`] and [`resolved`] are the two ends, `resolve` the way between them;
+//! - [`cloud`], [`networks`], `groups`, [`addons`], [`releases`], [`update`], [`features`] read one section each;
+//! - [`properties`] are those of a job, [`version`] says what `latest` stands for;
 //! - [`ip`] is arithmetic on addresses and blocks of them.
 //!
 //! Upstream: bosh-director/lib/bosh/director/deployment_plan/*_parser.rb.
@@ -32,6 +33,7 @@ pub mod resolved;
 pub(crate) mod tests;
 pub mod update;
 pub mod version;
+mod yaml11;
 
 pub use error::{Error, Kind};
 pub use input::{Config, Input, Options, Settings, catalog};

@@ -22,7 +22,8 @@ pub fn parse(text: &str) -> Result<Value, Error> {
             format!("Incorrect YAML structure of the uploaded manifest: {error}"),
         )
     };
-    let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(invalid)?;
+    let text = super::yaml11::modern(text);
+    let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).map_err(invalid)?;
     yaml.apply_merge().map_err(invalid)?;
     from_yaml(yaml)
 }

@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::certificate::Authority;
 use super::cipher::{self, Cipher, Entry};
 use super::definition::Definition;
-use super::generate::generate;
+use super::generate::{generate, key_bits};
 use super::interpolate::check_name;
 use super::keys::Rsa;
 use super::store::{Failure, Sealed, Store};
@@ -110,45 +111,168 @@ pub async fn load_set(
     Ok(values)
 }
 
+/// A variable to be made.
+struct Missing {
+    /// Index among the definitions.
+    at: usize,
+    name: String,
+    options: Map<String, Value>,
+    bits: Option<u32>,
+}
+
 /// Makes the deployment's variables that are not there, or not as they should be, and adds all of them to `values`.
+///
+/// Keys take long to make, so they are made side by side; certificates are signed in the order of the manifest, in which
+/// an authority comes before what it signs.
 pub async fn ensure(
     store: &dyn Store,
     cipher: &Cipher,
     deploy: Deploy<'_>,
     values: &mut Values,
 ) -> Result<Vec<Ensured>, Error> {
-    let desired = deploy.desired;
-    let mut all = Vec::with_capacity(desired.variables.len());
-    for definition in &desired.variables {
+    let definitions = &deploy.desired.variables;
+    for definition in definitions {
         check_name(&definition.name)?;
-        let name = values.full_name(&definition.name);
+    }
+    let names: Vec<String> = definitions
+        .iter()
+        .map(|definition| values.full_name(&definition.name))
+        .collect();
+    let mut latest = open_latest(store, cipher, &names).await?;
+    let mut all = Vec::with_capacity(definitions.len());
+    let mut missing = Vec::new();
+    for (at, (definition, name)) in definitions.iter().zip(&names).enumerate() {
         let strategy = definition.update_strategy.as_deref().unwrap_or("on-deploy");
-        let previous = deploy.previous.and_then(|previous| previous.get(&name));
-        let latest = strategy == "on-deploy"
+        let previous = deploy.previous.and_then(|previous| previous.get(name));
+        let use_latest = strategy == "on-deploy"
             || (deploy.stemcell_changed && strategy == "on-stemcell-change")
             || previous.is_none();
         let mut ensured = Ensured {
             name: name.clone(),
             id: String::new(),
             strategy: strategy.to_owned(),
-            latest,
+            latest: use_latest,
             generated: false,
         };
-        let stored = match previous {
-            Some(previous) if !latest => previous.clone(),
+        let kept = match previous {
+            Some(previous) if !use_latest => Some(previous.clone()),
             _ => {
                 let options = options(definition, values, &deploy)?;
-                let (stored, generated) =
-                    newest(store, cipher, &deploy, definition, &name, options).await?;
-                ensured.generated = generated;
-                stored
+                let kept = keep(&deploy, definition, latest.get(name), &options);
+                if kept.is_none() {
+                    ensured.generated = true;
+                    let bits = key_bits(&definition.kind, &options)
+                        .map_err(|error| refused(definition, name, &error))?;
+                    missing.push(Missing {
+                        at,
+                        name: name.clone(),
+                        options,
+                        bits,
+                    });
+                }
+                kept
             }
         };
-        ensured.id = stored.id.clone();
-        values.insert(&name, stored);
+        if let Some(stored) = kept {
+            ensured.id = stored.id.clone();
+            values.insert(name, stored);
+        }
         all.push(ensured);
     }
+    let keys = keys(deploy.ruby, &missing).await;
+    for (variable, key) in missing.into_iter().zip(keys) {
+        let definition = &definitions[variable.at];
+        let refused = |error: &dyn std::fmt::Display| refused(definition, &variable.name, error);
+        let key = key.map_err(|error| refused(&error))?;
+        let authority = match variable.options.get("ca").and_then(Value::as_str) {
+            Some(ca) if definition.kind == "certificate" => {
+                if !latest.contains_key(ca) {
+                    latest.extend(open_latest(store, cipher, &[ca.to_owned()]).await?);
+                }
+                Some(authority(ca, latest.get(ca)).map_err(|error| refused(&error))?)
+            }
+            _ => None,
+        };
+        let value = generate(
+            &definition.kind,
+            &variable.options,
+            key.as_ref(),
+            authority.as_ref(),
+            deploy.now,
+        )
+        .map_err(|error| refused(&error))?;
+        let entry = Entry {
+            value,
+            options: variable.options,
+        };
+        let sealed = Sealed {
+            id: uuid::Uuid::new_v4().to_string(),
+            name: variable.name.clone(),
+            kind: definition.kind.clone(),
+            value: cipher.seal(&variable.name, &entry)?,
+        };
+        store.put(&sealed).await.map_err(Error::Store)?;
+        all[variable.at].id = sealed.id.clone();
+        let stored = Stored {
+            id: sealed.id.clone(),
+            value: entry.value.clone(),
+        };
+        values.insert(&variable.name, stored);
+        latest.insert(variable.name, (sealed, entry));
+    }
     Ok(all)
+}
+
+/// The value there is, if it will do.
+fn keep(
+    deploy: &Deploy<'_>,
+    definition: &Definition,
+    existing: Option<&(Sealed, Entry)>,
+    options: &Map<String, Value>,
+) -> Option<Stored> {
+    let (sealed, entry) = existing?;
+    let converge = deploy.desired.features.converge_variables;
+    let default = if converge { "converge" } else { "no-overwrite" };
+    let keep = match definition.update_mode.as_deref().unwrap_or(default) {
+        "overwrite" => false,
+        "converge" => sealed.kind == definition.kind && entry.options == *options,
+        _ => true,
+    };
+    keep.then(|| Stored {
+        id: sealed.id.clone(),
+        value: entry.value.clone(),
+    })
+}
+
+fn refused(definition: &Definition, name: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::Refused(crate::manifest::Error::new(
+        Kind::ConfigServerGenerationError,
+        format!(
+            "Config Server failed to generate value for '{name}' with type '{}'. HTTP Code '400', Error: '{error}'",
+            definition.kind
+        ),
+    ))
+}
+
+/// A fresh key for each variable that needs one, in their order.
+async fn keys(
+    ruby: &Path,
+    missing: &[Missing],
+) -> Vec<Result<Option<Rsa>, super::generate::Error>> {
+    let at_a_time = std::thread::available_parallelism().map_or(2, usize::from);
+    let all = missing
+        .iter()
+        .map(|variable| variable.bits)
+        .map(|bits| async move {
+            match bits {
+                Some(bits) => Rsa::generate(ruby, bits).await.map(Some),
+                None => Ok(None),
+            }
+        });
+    futures_util::stream::iter(all.collect::<Vec<_>>())
+        .buffered(at_a_time)
+        .collect()
+        .await
 }
 
 /// The definition's options with the full name of its CA and the names of its links filled in.
@@ -231,108 +355,32 @@ fn link_name(consumer: &Consumer, deploy: &Deploy<'_>) -> Result<Option<String>,
     Ok(Some(name))
 }
 
-async fn newest(
-    store: &dyn Store,
-    cipher: &Cipher,
-    deploy: &Deploy<'_>,
-    definition: &Definition,
-    name: &str,
-    options: Map<String, Value>,
-) -> Result<(Stored, bool), Error> {
-    let converge = deploy.desired.features.converge_variables;
-    let default = if converge { "converge" } else { "no-overwrite" };
-    let mode = definition.update_mode.as_deref().unwrap_or(default);
-    let existing = open_latest(store, cipher, name).await?;
-    if let Some((sealed, entry)) = existing {
-        let keep = match mode {
-            "overwrite" => false,
-            "converge" => sealed.kind == definition.kind && entry.options == options,
-            _ => true,
-        };
-        if keep {
-            let stored = Stored {
-                id: sealed.id,
-                value: entry.value,
-            };
-            return Ok((stored, false));
-        }
-    }
-    let refused = |message: String| {
-        crate::manifest::Error::new(
-            Kind::ConfigServerGenerationError,
-            format!(
-                "Config Server failed to generate value for '{name}' with type '{}'. HTTP Code '400', Error: '{message}'",
-                definition.kind
-            ),
-        )
-    };
-    let authority = match options.get("ca").and_then(Value::as_str) {
-        Some(ca) if definition.kind == "certificate" => {
-            Some(authority(store, cipher, ca).await?.map_err(refused)?)
-        }
-        _ => None,
-    };
-    let value = generate(
-        deploy.ruby,
-        &definition.kind,
-        &options,
-        authority.as_ref(),
-        deploy.now,
-    )
-    .await
-    .map_err(|error| refused(error.to_string()))?;
-    let entry = Entry { value, options };
-    let sealed = Sealed {
-        id: uuid::Uuid::new_v4().to_string(),
-        name: name.to_owned(),
-        kind: definition.kind.clone(),
-        value: cipher.seal(name, &entry)?,
-    };
-    store.put(&sealed).await.map_err(Error::Store)?;
-    let stored = Stored {
-        id: sealed.id,
-        value: entry.value,
-    };
-    Ok((stored, true))
-}
-
 async fn open_latest(
     store: &dyn Store,
     cipher: &Cipher,
-    name: &str,
-) -> Result<Option<(Sealed, Entry)>, Error> {
-    let mut found = store
-        .latest(&[name.to_owned()])
-        .await
-        .map_err(Error::Store)?;
-    match found.pop() {
-        None => Ok(None),
-        Some(sealed) => {
-            let entry = cipher.open(name, &sealed.value)?;
-            Ok(Some((sealed, entry)))
-        }
+    names: &[String],
+) -> Result<BTreeMap<String, (Sealed, Entry)>, Error> {
+    let mut all = BTreeMap::new();
+    for sealed in store.latest(names).await.map_err(Error::Store)? {
+        let entry = cipher.open(&sealed.name, &sealed.value)?;
+        all.insert(sealed.name.clone(), (sealed, entry));
     }
+    Ok(all)
 }
 
-async fn authority(
-    store: &dyn Store,
-    cipher: &Cipher,
-    name: &str,
-) -> Result<Result<Authority, String>, Error> {
-    let Some((_, entry)) = open_latest(store, cipher, name).await? else {
-        return Ok(Err(format!(
+fn authority(name: &str, found: Option<&(Sealed, Entry)>) -> Result<Authority, String> {
+    let Some((_, entry)) = found else {
+        return Err(format!(
             "The request could not be completed because the CA '{name}' does not exist or you do not have sufficient \
              authorization."
-        )));
+        ));
     };
     let text = |key: &str| entry.value.get(key).and_then(Value::as_str);
-    Ok(match (text("certificate"), text("private_key")) {
-        (Some(certificate), Some(key)) => Rsa::from_pem(key)
-            .map(|key| Authority {
-                certificate: certificate.to_owned(),
-                key,
-            })
-            .map_err(|error| error.to_string()),
+    match (text("certificate"), text("private_key")) {
+        (Some(certificate), Some(key)) => Ok(Authority {
+            certificate: certificate.to_owned(),
+            key: Rsa::from_pem(key).map_err(|error| error.to_string())?,
+        }),
         _ => Err(format!("The CA '{name}' is not a certificate.")),
-    })
+    }
 }

@@ -1,7 +1,5 @@
 //! Making values: passwords, certificates, keys, users.
 
-use std::path::Path;
-
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -33,14 +31,32 @@ const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const DIGITS: &str = "0123456789";
 const SPECIAL: &str = "!\"#$%&'()*,-./:;<=>?@[\\]^_`{|}~";
 
-/// Makes a value of `kind` with `options`. `authority` is what the option `ca` leads to.
-pub async fn generate(
-    ruby: &Path,
+/// How many bits of RSA key a value of `kind` needs; none for kinds without a key.
+///
+/// # Errors
+/// Options that will not do.
+pub fn key_bits(kind: &str, options: &Map<String, Value>) -> Result<Option<u32>, Error> {
+    match kind {
+        "certificate" => {
+            check_certificate(options)?;
+            key_length(options).map(Some)
+        }
+        "rsa" | "ssh" => key_length(options).map(Some),
+        "password" | "user" => Ok(None),
+        other => Err(Error::Kind(other.to_owned())),
+    }
+}
+
+/// Makes a value of `kind` with `options`. `key` is a fresh one of [`key_bits`], `authority` what the option `ca` leads
+/// to.
+pub fn generate(
     kind: &str,
     options: &Map<String, Value>,
+    key: Option<&Rsa>,
     authority: Option<&Authority>,
     now: OffsetDateTime,
 ) -> Result<Value, Error> {
+    let key = || key.ok_or_else(|| Error::Key("none was made".into()));
     match kind {
         "password" => password(options, 30).map(Value::String),
         "user" => {
@@ -54,11 +70,11 @@ pub async fn generate(
             Ok(json!({"username": username, "password": password, "password_hash": hash}))
         }
         "rsa" => {
-            let key = Rsa::generate(ruby, key_length(options)?).await?;
+            let key = key()?;
             Ok(json!({"private_key": key.private_pem(), "public_key": key.public_pem()}))
         }
         "ssh" => {
-            let key = Rsa::generate(ruby, key_length(options)?).await?;
+            let key = key()?;
             let (mut public, fingerprint) = key.ssh_public();
             if let Some(comment) = options.get("ssh_comment").and_then(Value::as_str) {
                 public.push(' ');
@@ -71,9 +87,8 @@ pub async fn generate(
             }))
         }
         "certificate" => {
-            check_certificate(options)?;
-            let key = Rsa::generate(ruby, key_length(options)?).await?;
-            let certificate = sign(options, &key, authority, now)?;
+            let key = key()?;
+            let certificate = sign(options, key, authority, now)?;
             let ca = authority.map_or(&certificate, |authority| &authority.certificate);
             Ok(json!({"ca": ca, "certificate": certificate, "private_key": key.private_pem()}))
         }
