@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) failing: BTreeSet<String>,
     /// Agents that say nothing.
     pub(crate) mute: BTreeSet<String>,
+    /// Nobody says anything.
+    pub(crate) deaf: bool,
     /// Methods that fail, with the message.
     pub(crate) broken: BTreeMap<String, String>,
     /// How long `run_script`, `apply` and the like take.
@@ -136,8 +138,11 @@ async fn serve(cert: &Value, id: &str, url: &str, blobs: &Store, world: &Shared)
     let mut next = Value::Null;
     while let Some(message) = requests.next().await {
         let request: Request = serde_json::from_slice(&message.payload).unwrap();
-        if world.lock().unwrap().mute.contains(id) {
-            continue;
+        {
+            let world = world.lock().unwrap();
+            if world.deaf || world.mute.contains(id) {
+                continue;
+            }
         }
         let given = request
             .arguments
@@ -356,10 +361,5 @@ impl World {
     /// What an agent knows.
     pub(crate) fn agent(&self, id: &str) -> &Agent {
         &self.agents[id]
-    }
-
-    /// Stops an agent's processes behind the director's back.
-    pub(crate) fn crash(&mut self, id: &str) {
-        self.agents.get_mut(id).unwrap().running = false;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bosh_blobstore::Store;
@@ -413,9 +413,4 @@ async fn assemble(
         db: db.clone(),
         blobstore: blobstore.clone(),
     })
-}
-
-/// An `Arc` so that tests can look while tasks run.
-pub(crate) fn shared<T>(value: T) -> Arc<T> {
-    Arc::new(value)
 }

@@ -7,6 +7,7 @@ mod changes;
 mod director;
 mod failures;
 mod first;
+mod jobs;
 mod release;
 
 use director::Fixture;
