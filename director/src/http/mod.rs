@@ -1,9 +1,9 @@
 //! The director's HTTP interface, as the CLI and the health monitor call it.
 //!
 //! [`router`] maps paths to handlers, one file per resource. A handler takes a
-//! [`Request`], which is authenticated already, asks for a [`auth::Permission`],
+//! `Request`, which is authenticated already, asks for a `auth::Permission`,
 //! and either answers from the database or enqueues a task and redirects to it.
-//! [`error`] is the only place where errors become replies.
+//! `error` is the only place where errors become replies.
 
 mod auth;
 mod configs;

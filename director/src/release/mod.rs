@@ -1,10 +1,10 @@
 //! Releases: taking them in, giving them new versions, deleting them.
 //!
-//! - [`source`]: where an uploaded archive comes from, and getting it
-//! - [`archive`]: unpacking what strangers packed
-//! - [`manifest`], [`job`]: release.MF and job.MF, checked
-//! - [`intake`]: from an unpacked archive to blobs and rows
-//! - [`delete`]: blobs and rows go again
+//! - `source`: where an uploaded archive comes from, and getting it
+//! - `archive`: unpacking what strangers packed
+//! - `manifest`, `job`: release.MF and job.MF, checked
+//! - `intake`: from an unpacked archive to blobs and rows
+//! - `delete`: blobs and rows go again
 //!
 //! A release is taken in whole or not at all: everything is checked first, then
 //! blobs are stored, then all rows are written in one transaction. If anything
