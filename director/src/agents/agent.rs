@@ -23,6 +23,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(300);
 const SYNC_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a lost `get_task` is repeated: an agent that restarts misses some.
 const GET_TASK_RETRIES: u32 = 4;
+/// How soon a `get_task` without a reply is sent again.
+const RESEND: Duration = Duration::from_millis(250);
 const GET_STATE_RETRIES: u32 = 2;
 const UPLOAD_BLOB_RETRIES: u32 = 3;
 /// Longest message that an agent left in the blobstore.
@@ -567,7 +569,23 @@ impl Agent {
     ) -> Result<Value, Error> {
         let mut call = self.client.prepare(&self.id, method, arguments, log);
         call.send().await?;
-        match call.reply(timeout).await {
+        let mut reply = None;
+        if method == "get_task" {
+            // An agent that was given a new certificate connects anew and misses what is sent meanwhile. Asking for a
+            // task's end once more does no harm; the first reply counts.
+            let begin = Instant::now();
+            while reply.is_none() && begin.elapsed() + RESEND < timeout {
+                reply = call.reply(RESEND).await;
+                if reply.is_none() {
+                    call.send().await?;
+                }
+            }
+        }
+        let reply = match reply {
+            None => call.reply(timeout).await,
+            some => some,
+        };
+        match reply {
             Some(response) => match response.into_result() {
                 Ok(value) => Ok(value),
                 Err(exception) => Err(self.remote(exception).await),

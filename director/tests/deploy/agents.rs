@@ -113,7 +113,7 @@ async fn run(file: PathBuf, id: String, url: String, blobs: Store, world: Shared
     }
 }
 
-/// Answers until there is another certificate, and nobody waits for the word that it was taken.
+/// Answers until there is another certificate.
 async fn serve(cert: &Value, id: &str, url: &str, blobs: &Store, world: &Shared) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let put = |name: &str, key: &str| {
@@ -135,7 +135,6 @@ async fn serve(cert: &Value, id: &str, url: &str, blobs: &Store, world: &Shared)
         .await
         .unwrap();
     let mut requests = client.subscribe(format!("agent.{id}")).await.unwrap();
-    let mut next = Value::Null;
     while let Some(message) = requests.next().await {
         let request: Request = serde_json::from_slice(&message.payload).unwrap();
         {
@@ -149,19 +148,18 @@ async fn serve(cert: &Value, id: &str, url: &str, blobs: &Store, world: &Shared)
             .first()
             .map(|settings| settings["mbus"]["cert"].clone());
         let (method, reply_to) = (request.method.clone(), request.reply_to.clone());
-        if matches!(method.as_str(), "update_settings" | "get_task") {
+        if method == "update_settings" {
+            // The answer is that there is a task; whoever asks for its end finds the agent connected anew.
             let answer = answer(world, blobs, id, request).await;
             client
                 .publish(reply_to, answer.to_string().into())
                 .await
                 .unwrap();
-            if method == "update_settings" {
-                next = given.unwrap_or_default();
-            } else if !next.is_null() {
-                client.flush().await.unwrap();
-                return next;
+            client.flush().await.unwrap();
+            match given {
+                Some(cert) if cert.is_object() => return cert,
+                _ => continue,
             }
-            continue;
         }
         let (client, world, blobs, id) =
             (client.clone(), world.clone(), blobs.clone(), id.to_owned());

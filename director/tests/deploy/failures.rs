@@ -21,17 +21,31 @@ async fn a_canary_that_fails_stops_the_deploy() {
         ended.failed(),
         format!("'{canary}' is not running after update. Review logs for failed jobs: web")
     );
-    let completed: Vec<_> =
-        fixture.instances().await.iter().map(|instance| instance.update_completed).collect();
+    let completed: Vec<_> = fixture
+        .instances()
+        .await
+        .iter()
+        .map(|instance| instance.update_completed)
+        .collect();
     assert_eq!(completed, [Some(false), Some(false), Some(false)]);
-    assert_eq!(fixture.world.lock().unwrap().count("start"), 1, "only the canary");
+    assert_eq!(
+        fixture.world.lock().unwrap().count("start"),
+        1,
+        "only the canary"
+    );
     fixture.nothing_leaks().await;
 
     fixture.world.lock().unwrap().failing.clear();
     let vms = fixture.vms();
     fixture.run(fixture.deploy(&short)).await.done();
     assert_eq!(fixture.vms(), vms, "VMs that are fine are kept");
-    assert!(fixture.instances().await.iter().all(|instance| instance.update_completed == Some(true)));
+    assert!(
+        fixture
+            .instances()
+            .await
+            .iter()
+            .all(|instance| instance.update_completed == Some(true))
+    );
 }
 
 #[tokio::test]
@@ -47,7 +61,13 @@ async fn a_cloud_that_makes_no_vms_leaves_nothing() {
     );
     assert!(fixture.vms().is_empty());
     fixture.nothing_leaks().await;
-    assert!(fixture.instances().await.iter().all(|instance| instance.compilation != Some(true)));
+    assert!(
+        fixture
+            .instances()
+            .await
+            .iter()
+            .all(|instance| instance.compilation != Some(true))
+    );
     fixture.cpi_fails("create_vm", None);
     fixture.run(fixture.deploy(&manifest(1, ""))).await.done();
 }
@@ -72,10 +92,23 @@ async fn an_agent_that_does_not_answer_needs_fix() {
     fixture.run(fixture.deploy(&manifest(2, DISK))).await.done();
     let lost = fixture.vms()[0].clone();
     fixture.world.lock().unwrap().mute.insert(lost.clone());
-    let error = fixture.run(fixture.deploy(&manifest(2, DISK))).await.failed();
-    assert!(error.contains("Timed out sending 'get_state' to instance"), "{error}");
-    let fix = Options { deploy: true, fix: true, ..Options::default() };
-    fixture.run(fixture.deploy_with(&manifest(2, DISK), fix)).await.done();
+    let error = fixture
+        .run(fixture.deploy(&manifest(2, DISK)))
+        .await
+        .failed();
+    assert!(
+        error.contains("Timed out sending 'get_state' to instance"),
+        "{error}"
+    );
+    let fix = Options {
+        deploy: true,
+        fix: true,
+        ..Options::default()
+    };
+    fixture
+        .run(fixture.deploy_with(&manifest(2, DISK), fix))
+        .await
+        .done();
     assert!(!fixture.vms().contains(&lost));
     assert_eq!((fixture.vms().len(), fixture.disks()), (2, 2));
     fixture.nothing_leaks().await;
@@ -105,13 +138,27 @@ async fn killed_when(moment: impl Fn(&Fixture) -> bool) {
     assert_eq!((fixture.vms().len(), fixture.disks()), (3, 3));
     let instances = fixture.instances().await;
     assert_eq!(instances.len(), 3);
-    assert!(instances.iter().all(|instance| instance.update_completed == Some(true)));
+    assert!(
+        instances
+            .iter()
+            .all(|instance| instance.update_completed == Some(true))
+    );
     let world = fixture.world.lock().unwrap();
-    assert!(fixture.vms().iter().all(|vm| world.agent(vm).running && world.agent(vm).mounted.len() == 1));
+    assert!(
+        fixture
+            .vms()
+            .iter()
+            .all(|vm| world.agent(vm).running && world.agent(vm).mounted.len() == 1)
+    );
     drop(world);
     fixture.forget();
     let ended = fixture.run(fixture.deploy(&manifest)).await.done();
-    assert_eq!(ended.steps.len(), 3, "nothing is left to do: {:#?}", ended.steps);
+    assert_eq!(
+        ended.steps.len(),
+        3,
+        "nothing is left to do: {:#?}",
+        ended.steps
+    );
     assert_eq!(db::disks::orphans(fixture.db()).await.unwrap().len(), 0);
 }
 
