@@ -37,10 +37,11 @@ impl Bus {
         let issuer = Issuer::new(params, ca_key);
         let leaf = |name: &str| -> anyhow::Result<(String, String)> {
             let key = KeyPair::generate()?;
-            let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), name.to_owned()])?;
+            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), name.to_owned()])?;
+            params.distinguished_name.push(DnType::CommonName, name);
             Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
         };
-        let (server_cert, server_key) = leaf("server")?;
+        let (server_cert, server_key) = leaf("default.nats.bosh-internal")?;
         let (cert, key) = leaf("client")?;
         let file = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
             let path = dir.join(name);

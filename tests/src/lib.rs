@@ -11,9 +11,11 @@
 //! - [`vm`]: what a VM looks like from its host;
 //! - [`story`]: the demo's steps, which the scenarios are too;
 //! - [`bus`], [`monitor`], [`fake_director`]: the health monitor alone, between a real nats-server and a fake director;
+//! - [`agent`]: the agent alone, on the dummy platform and such a nats-server;
 //! - [`process`]: what /proc says of a process;
 //! - [`wait`]: polling with a deadline.
 
+pub mod agent;
 pub mod bus;
 pub mod director;
 pub mod fake_director;

@@ -150,7 +150,7 @@ pub fn run_down(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The `BOSH_*` variables that sourcing `file` sets.
-fn environment(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+pub fn environment(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let output = Command::new("sh")
         .args(["-c", ". \"$1\"; exec env -0", "sh"])
         .arg(file)

@@ -160,14 +160,14 @@ async fn tell(dir: &Path, kept: &mut Option<Stage>) -> anyhow::Result<()> {
     clock.step("5. redis killed with SIGKILL inside a VM");
     let killed = stage.kill_redis(first).await?;
     clock.done(&format!(
-        "restarted and answering after {:?}, alert by webhook after {:?}, by email after {:?}",
+        "restarted and answering after {:.0?}, alert by webhook after {:.0?}, by email after {:.0?}",
         killed.restarted, killed.webhook, killed.email
     ));
 
     clock.step("6. a whole VM destroyed behind the director's back");
     let destroyed = stage.destroy_vm(first, "promise", "kept").await?;
     clock.done(&format!(
-        "noticed after {:?}, rebuilt after {:?} ({} -> {}), disk reattached, the key is still there",
+        "noticed after {:.1?}, rebuilt after {:.1?} ({} -> {}), disk reattached, the key is still there",
         destroyed.noticed, destroyed.repaired, destroyed.vms.0, destroyed.vms.1
     ));
 
