@@ -23,8 +23,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(300);
 const SYNC_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a lost `get_task` is repeated: an agent that restarts misses some.
 const GET_TASK_RETRIES: u32 = 4;
-/// How soon a `get_task` without a reply is sent again.
-const RESEND: Duration = Duration::from_millis(250);
+/// How soon a `get_task` without a reply is sent again, at first and at last.
+const RESEND: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 const GET_STATE_RETRIES: u32 = 2;
 const UPLOAD_BLOB_RETRIES: u32 = 3;
 /// Longest message that an agent left in the blobstore.
@@ -474,7 +474,11 @@ impl Agent {
     }
 
     /// Like `send`, but the agent's task is cancelled with the caller's.
-    pub async fn send_cancellable(&self, method: &str, arguments: Vec<Value>) -> Result<Value, Error> {
+    pub async fn send_cancellable(
+        &self,
+        method: &str,
+        arguments: Vec<Value>,
+    ) -> Result<Value, Error> {
         let started = self.start_task(method, arguments).await?;
         let Some(task_id) = started.task_id else {
             return Ok(started.value);
@@ -574,8 +578,9 @@ impl Agent {
             // An agent that was given a new certificate connects anew and misses what is sent meanwhile. Asking for a
             // task's end once more does no harm; the first reply counts.
             let begin = Instant::now();
-            while reply.is_none() && begin.elapsed() + RESEND < timeout {
-                reply = call.reply(RESEND).await;
+            while reply.is_none() && begin.elapsed() + RESEND.1 < timeout {
+                let pause = (begin.elapsed() / 2).clamp(RESEND.0, RESEND.1);
+                reply = call.reply(pause).await;
                 if reply.is_none() {
                     call.send().await?;
                 }

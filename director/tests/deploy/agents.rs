@@ -67,16 +67,10 @@ impl Cloud {
                     stays
                 });
                 for id in there {
-                    if !up.contains_key(&id) {
-                        let agent = run(
-                            vms.join(&id),
-                            id.clone(),
-                            url.clone(),
-                            blobs.clone(),
-                            world.clone(),
-                        );
-                        up.insert(id, tokio::spawn(agent));
-                    }
+                    let file = vms.join(&id);
+                    let agent = || run(file, id.clone(), url.clone(), blobs.clone(), world.clone());
+                    up.entry(id.clone())
+                        .or_insert_with(|| tokio::spawn(agent()));
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }

@@ -143,14 +143,11 @@ async fn killed_when(moment: impl Fn(&Fixture) -> bool) {
             .iter()
             .all(|instance| instance.update_completed == Some(true))
     );
-    let world = fixture.world.lock().unwrap();
-    assert!(
-        fixture
-            .vms()
-            .iter()
-            .all(|vm| world.agent(vm).running && world.agent(vm).mounted.len() == 1)
-    );
-    drop(world);
+    {
+        let world = fixture.world.lock().unwrap();
+        let fine = |vm: &String| world.agent(vm).running && world.agent(vm).mounted.len() == 1;
+        assert!(fixture.vms().iter().all(fine));
+    }
     fixture.forget();
     let ended = fixture.run(fixture.deploy(&manifest)).await.done();
     assert_eq!(

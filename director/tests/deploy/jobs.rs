@@ -386,12 +386,13 @@ async fn a_vm_that_is_gone_comes_back_with_its_disk() {
         .await
         .unwrap()
         .unwrap();
-    let world = fixture.world.lock().unwrap();
-    let agent = world.agent(vm.agent_id.as_deref().unwrap());
-    assert!(agent.running);
-    assert_eq!(agent.mounted.len(), 1);
-    assert_eq!(agent.spec["packages"]["app"]["version"], "app-1.1");
-    drop(world);
+    {
+        let world = fixture.world.lock().unwrap();
+        let agent = world.agent(vm.agent_id.as_deref().unwrap());
+        assert!(agent.running);
+        assert_eq!(agent.mounted.len(), 1);
+        assert_eq!(agent.spec["packages"]["app"]["version"], "app-1.1");
+    }
     fixture.nothing_leaks().await;
     let ended = fixture.run(fixture.deploy(&manifest(2, DISK))).await.done();
     assert_eq!(
@@ -528,6 +529,6 @@ async fn an_orphan_takes_the_place_of_a_disk() {
     let world = fixture.world.lock().unwrap();
     assert_eq!(
         world.agent(&fixture.vms()[0]).mounted,
-        [orphan.disk_cid.clone()]
+        std::slice::from_ref(&orphan.disk_cid)
     );
 }
