@@ -98,10 +98,10 @@ impl Stage {
 }
 
 impl Step {
-    /// Adds to the progress, which ends at 100.
-    pub fn advance(&mut self, percent: u8) {
+    /// Adds to the progress, which ends at 100, and says what comes now; the CLI shows it.
+    pub fn advance(&mut self, percent: u8, status: &str) {
         self.progress = self.progress.saturating_add(percent).min(100);
-        self.write("in_progress", None);
+        self.write("in_progress", Some(json!({ "status": status })));
     }
 
     /// Ends the step well.

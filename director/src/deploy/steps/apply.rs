@@ -18,14 +18,14 @@ pub async fn run(
     wait: bool,
     step: &mut Step,
 ) -> Result<(), Error> {
-    step.advance(10);
+    step.advance(10, "installing packages");
     let mut spec = subject.spec.apply();
     templates::sign_packages(scope, subject, &mut spec)?;
     subject
         .agent(scope)?
         .send("apply", vec![Value::Object(spec)])
         .await?;
-    step.advance(10);
+    step.advance(10, "configuring jobs");
     let tx = scope.db().begin().await?;
     let changes = db::instances::Changes {
         spec: Some(Value::Object(subject.spec.0.clone())),

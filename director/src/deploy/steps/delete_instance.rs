@@ -17,7 +17,7 @@ pub async fn run(
     let name = subject.name();
     let event = scope.instance_event("delete", "instance", Some(name.clone()), &name);
     let work = async {
-        let stopped = stop::run(scope, subject, intent, State::Stopped).await;
+        let stopped = stop::run(scope, subject, intent, State::Stopped, None).await;
         unless_forced(scope, force, stopped)?;
         if subject.swap && !subject.unresponsive && !subject.compilation {
             disks::detach_all(scope, subject).await?;

@@ -24,14 +24,14 @@ pub async fn run(
     step: &mut Step,
 ) -> Result<(), Error> {
     let agent = subject.agent(scope)?;
-    step.advance(10);
+    step.advance(10, "executing pre-start");
     scope
         .task
         .debug(format!("Running pre-start for {}", subject.display()));
     agent
         .run_script("pre-start", &RunScriptOptions::default())
         .await?;
-    step.advance(20);
+    step.advance(20, "starting jobs");
     scope
         .task
         .debug(format!("Starting instance {}", subject.display()));
@@ -51,7 +51,7 @@ pub async fn run(
         Duration::from_millis(watch.max),
     )
     .await?;
-    step.advance(10);
+    step.advance(10, "executing post-start");
     scope
         .task
         .debug(format!("Running post-start for {}", subject.display()));

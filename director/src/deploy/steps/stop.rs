@@ -12,6 +12,7 @@ use crate::deploy::plan::decision::Change;
 use crate::deploy::scope::Scope;
 use crate::deploy::subject::Subject;
 use crate::manifest::State;
+use crate::tasks::Step;
 
 /// What comes next, as scripts are told in their environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,23 +51,32 @@ pub async fn run(
     subject: &Subject,
     intent: Intent,
     target: State,
+    mut step: Option<&mut Step>,
 ) -> Result<(), Error> {
+    let mut advance = |percent, status| {
+        if let Some(step) = &mut step {
+            step.advance(percent, status);
+        }
+    };
     if subject.compilation || subject.vm.is_none() || subject.unresponsive || subject.fresh {
         return Ok(());
     }
     let agent = subject.agent(scope)?;
     if subject.skip_drain {
+        advance(10, "skipped pre-stop & drain");
         scope.task.debug(format!(
             "Skipping pre-stop and drain for '{}'",
             subject.display()
         ));
     } else {
+        advance(5, "executing pre-stop");
         scope
             .task
             .debug(format!("Running pre-stop for {}", subject.display()));
         agent
             .run_script("pre-stop", &RunScriptOptions { env: intent.env() })
             .await?;
+        advance(5, "executing drain");
         scope
             .task
             .debug(format!("Running drain for {}", subject.display()));
@@ -82,10 +92,12 @@ pub async fn run(
         )
         .await?;
     }
+    advance(20, "stopping jobs");
     scope
         .task
         .debug(format!("Stopping instance {}", subject.display()));
     agent.stop().await?;
+    advance(10, "executing post-stop");
     scope
         .task
         .debug(format!("Running post-stop for {}", subject.display()));

@@ -104,15 +104,13 @@ async fn take_down(
     if subject.was == "stopped" {
         return Ok(());
     }
-    step.advance(10);
     let gone = recreate || subject.state == State::Detached;
     let intent = if gone {
         stop::Intent::DeleteVm
     } else {
         stop::Intent::KeepVm
     };
-    stop::run(scope, subject, intent, subject.state).await?;
-    step.advance(30);
+    stop::run(scope, subject, intent, subject.state, Some(step)).await?;
     if !subject.fresh {
         snapshot::take(scope, subject, true).await?;
     }

@@ -184,7 +184,7 @@ impl UpdateInstance {
         let name = subject.name();
         let event = scope.instance_event("stop", "instance", Some(name.clone()), &name);
         let work = async {
-            stop::run(scope, subject, intent, target).await?;
+            stop::run(scope, subject, intent, target, None).await?;
             snapshot::take(scope, subject, true).await?;
             state(scope, subject, "stopped").await
         };
