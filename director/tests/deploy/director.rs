@@ -35,6 +35,27 @@ pub(crate) struct Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.workers.abort();
+        end_nats(self.directory.path());
+    }
+}
+
+/// Ends nats-server. Its owner ends it when told so and given time, which a test that is over does not have.
+fn end_nats(directory: &Path) {
+    let config = directory.join("nats");
+    let ours = |pid: &str| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&*config.to_string_lossy())
+    };
+    for thread in std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for pid in children.split_whitespace().filter(|pid| ours(pid)) {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
     }
 }
 
