@@ -1,6 +1,9 @@
 //! The DAV backend and signed URLs against a server that behaves as upstream's nginx does.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, like tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, like tests"
+)]
 
 use axum::{
     Router,

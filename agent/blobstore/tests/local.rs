@@ -1,6 +1,9 @@
 //! The directory backend, flat and in the DAV layout.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, like tests")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, like tests"
+)]
 
 use bosh_blobstore::{Action, Content, Error, Store, digests, id, signing};
 use bytes::Bytes;

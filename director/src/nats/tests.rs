@@ -262,6 +262,7 @@ async fn calls_reach_agents_and_answers_come_back() {
             .iter()
             .any(|line| line.starts_with("RECEIVED: director."))
     );
+    drop(lines);
     bus.server.stop().await;
 }
 
