@@ -2,6 +2,7 @@
 //! another address or certificate. Source: upstream mbus/nats_handler.go; upstream restarts the agent for that.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bosh_protocol::envelope::MAX_REPLY;
 use bosh_protocol::{Request, Settings, subject};
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::{Bus, Error, reply, tls};
 use crate::agent::Agent;
@@ -23,6 +25,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const MAX_RECENT: usize = 64;
 /// How long an old connection may take to bring its last requests.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+/// How often one client tries to connect, some three minutes in all. A client in use that gives up is replaced; one that
+/// was left behind while its server was away cannot be told to stop, so it must not go on for ever.
+const MAX_ATTEMPTS: usize = 25;
 /// The longest wait for a connection that is to replace another.
 const REPLACE_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -36,23 +41,85 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
         permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
         recent: VecDeque::new(),
     };
+    // While one is being made, or lets go, requests are taken from the others.
+    let mut opening: Option<Opening> = None;
+    let mut leaving: Option<Leaving> = None;
+    let mut ended = false;
     loop {
         tokio::select! {
-            message = connection.requests.next() => match message {
+            message = connection.requests.next(), if !ended => match message {
                 Some(message) => server.take(message).await,
-                // The client has given up for good; it does so only when told to.
-                None => connection = reopen(&server.agent).await,
+                // The client has given up.
+                None => {
+                    ended = true;
+                    opening.get_or_insert_with(|| Box::pin(reopen(server.agent.clone())));
+                }
+            },
+            message = last_request(&mut leaving) => match message {
+                Some(message) => server.take(message).await,
+                None => leaving = None,
             },
             changed = changes.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                // Requests arrive by both for a moment rather than by none.
-                let new = reopen(&server.agent).await;
+                opening = Some(Box::pin(reopen(server.agent.clone())));
+            }
+            new = opened(&mut opening) => {
+                opening = None;
+                ended = false;
+                server.agent.bus.replace(new.client.clone());
                 let old = std::mem::replace(&mut connection, new);
-                server.finish(old).await;
+                leaving = Some(Leaving::start(old, LEAVE_DEADLINE));
             }
         }
+    }
+}
+
+type Opening = Pin<Box<dyn Future<Output = Connection> + Send>>;
+
+/// The connection that is being made; never, if none is.
+async fn opened(opening: &mut Option<Opening>) -> Connection {
+    match opening {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A connection that was replaced and may still bring requests.
+struct Leaving {
+    requests: Subscriber,
+    until: Instant,
+}
+
+impl Leaving {
+    fn start(old: Connection, deadline: Duration) -> Self {
+        let client = old.client;
+        tokio::spawn(async move {
+            // A client without a connection may have a full queue; letting go of it is all that can be done then.
+            match tokio::time::timeout(deadline, client.drain()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "leave the old NATS"),
+                Err(_) => tracing::debug!("the old NATS takes no more"),
+            }
+        });
+        Self {
+            requests: old.requests,
+            until: Instant::now() + deadline,
+        }
+    }
+}
+
+/// What the replaced connection still brings; nothing when it has ended or its time is over; never, if there is none.
+async fn last_request(leaving: &mut Option<Leaving>) -> Option<Message> {
+    match leaving {
+        Some(leaving) => tokio::time::timeout_at(leaving.until, leaving.requests.next())
+            .await
+            .unwrap_or_else(|_| {
+                tracing::debug!("the old NATS does not let go");
+                None
+            }),
+        None => std::future::pending().await,
     }
 }
 
@@ -102,22 +169,6 @@ impl Server {
             drop(permit);
         });
     }
-
-    /// Takes what a connection has brought already, and ends it.
-    async fn finish(&mut self, mut old: Connection) {
-        if let Err(error) = old.client.drain().await {
-            tracing::debug!(%error, "leave the old NATS");
-            return;
-        }
-        let rest = async {
-            while let Some(message) = old.requests.next().await {
-                self.take(message).await;
-            }
-        };
-        if tokio::time::timeout(LEAVE_DEADLINE, rest).await.is_err() {
-            tracing::debug!("the old NATS does not let go");
-        }
-    }
 }
 
 struct Connection {
@@ -137,13 +188,11 @@ impl Connection {
             .collect::<Result<_, _>>()
             .map_err(Error::BadUrl)?;
         let connected = bus.clone();
-        let client = ConnectOptions::new()
+        let client = patient(MAX_ATTEMPTS)
             .name(format!("agent.{}", settings.agent_id))
             .tls_client_config(tls::client_config(settings.mbus_cert())?)
             .require_tls(true)
-            .retry_on_initial_connect()
             .ignore_discovered_servers()
-            .reconnect_delay_callback(|attempts| pause(attempts, random()))
             .event_callback(move |event| {
                 let connected = connected.clone();
                 async move {
@@ -168,8 +217,16 @@ impl Connection {
     }
 }
 
+/// How a client goes about a server that is away.
+fn patient(attempts: usize) -> ConnectOptions {
+    ConnectOptions::new()
+        .retry_on_initial_connect()
+        .max_reconnects(attempts)
+        .reconnect_delay_callback(|attempts| pause(attempts, random()))
+}
+
 /// Connects with the settings of now, however long it takes to get usable ones.
-async fn reopen(agent: &Agent) -> Connection {
+async fn reopen(agent: Arc<Agent>) -> Connection {
     let mut attempts = 1;
     loop {
         match Connection::open(&agent.settings.get(), &agent.bus).await {
@@ -181,7 +238,6 @@ async fn reopen(agent: &Agent) -> Connection {
                 {
                     tracing::warn!("the new NATS does not answer yet");
                 }
-                agent.bus.replace(connection.client.clone());
                 return connection;
             }
             Err(error) => {
@@ -219,6 +275,27 @@ fn random() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// To a port where nobody listens.
+    async fn unconnected() -> Connection {
+        let client = patient(3).connect("127.0.0.1:1").await.unwrap();
+        let requests = client.subscribe("agent.a").await.unwrap();
+        Connection { client, requests }
+    }
+
+    #[tokio::test]
+    async fn a_dead_connection_is_left_at_its_deadline() {
+        let mut leaving = Some(Leaving::start(unconnected().await, Duration::ZERO));
+        let last = tokio::time::timeout(MAX_PAUSE, last_request(&mut leaving)).await;
+        assert!(last.expect("it is left").is_none());
+    }
+
+    #[tokio::test]
+    async fn no_client_tries_for_ever() {
+        let mut connection = unconnected().await;
+        let ended = tokio::time::timeout(MAX_PAUSE, connection.requests.next()).await;
+        assert!(ended.expect("the client gives up").is_none());
+    }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
