@@ -2,7 +2,7 @@
 //! one, then it is asked again (dynamic). Source: upstream agent/script/drain.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bosh_protocol::ApplySpec;
@@ -113,9 +113,10 @@ pub async fn run(
         if !path.exists() {
             continue;
         }
-        let (job, params, mut cancel) = (job.clone(), params.clone(), cancel.clone());
+        let (job, tmp) = (job.clone(), dirs.tmp());
+        let (params, mut cancel) = (params.clone(), cancel.clone());
         running.spawn(async move {
-            let result = run_one(&path, params, &mut cancel).await;
+            let result = run_one(&path, tmp, params, &mut cancel).await;
             (job, result)
         });
     }
@@ -125,11 +126,17 @@ pub async fn run(
     summarize("drain", results)
 }
 
-async fn run_one(path: &Path, mut params: Params, cancel: &mut Cancel) -> Result<(), Error> {
+async fn run_one(
+    path: &Path,
+    tmp: PathBuf,
+    mut params: Params,
+    cancel: &mut Cancel,
+) -> Result<(), Error> {
     loop {
         let script = Script {
             path,
             args: params.args(),
+            tmp: tmp.clone(),
             env: params.env(),
             low_priority: false,
             output: Output::Kept,

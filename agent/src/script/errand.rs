@@ -16,6 +16,7 @@ pub async fn run(dirs: &Dirs, job: &str, cancel: &mut Cancel) -> Result<ErrandRe
     let script = Script {
         path: &path,
         args: Vec::new(),
+        tmp: dirs.tmp(),
         env: BTreeMap::new(),
         low_priority: false,
         output: Output::Kept,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::process::{Output, Script};
 use super::{Error, summarize};
@@ -31,8 +31,9 @@ pub async fn run(
             name.to_owned(),
             env.clone(),
         );
+        let tmp = dirs.tmp();
         running.spawn(async move {
-            let result = run_one(&path, &log_dir, &name, env).await;
+            let result = run_one(&path, tmp, &log_dir, &name, env).await;
             (job, result)
         });
     }
@@ -44,6 +45,7 @@ pub async fn run(
 
 async fn run_one(
     path: &Path,
+    tmp: PathBuf,
     log_dir: &Path,
     name: &str,
     env: BTreeMap<String, String>,
@@ -59,6 +61,7 @@ async fn run_one(
     let finished = Script {
         path,
         args: Vec::new(),
+        tmp,
         env,
         low_priority: true,
         output,
@@ -99,7 +102,7 @@ mod tests {
         let dirs = Dirs::new(dir.path());
         script(
             &dirs.job_bin("good").join("pre-start"),
-            "echo hello $WHO; echo oh >&2",
+            "echo hello $WHO; echo $TMPDIR >&2",
         );
         script(&dirs.job_bin("bad").join("pre-start"), "exit 7");
         let jobs = ["bad".to_owned(), "good".to_owned(), "none".to_owned()];
@@ -113,7 +116,9 @@ mod tests {
         let log =
             |name: &str| std::fs::read_to_string(dirs.logs().join("good").join(name)).unwrap();
         assert_eq!(log("pre-start.stdout.log"), "hello you\nhello you\n");
-        assert_eq!(log("pre-start.stderr.log"), "oh\noh\n");
+        let tmp = dirs.tmp();
+        let tmp = tmp.display();
+        assert_eq!(log("pre-start.stderr.log"), format!("{tmp}\n{tmp}\n"));
     }
 
     #[tokio::test]

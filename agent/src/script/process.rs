@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub(super) struct Finished {
 pub(super) struct Script<'a> {
     pub(super) path: &'a Path,
     pub(super) args: Vec<String>,
+    /// Temporary files: `TMPDIR`. Upstream's agent has it in its own environment (platform/linux_platform.go, SetupTmpDir).
+    pub(super) tmp: PathBuf,
     /// Beside the agent's own environment.
     pub(super) env: BTreeMap<String, String>,
     /// Five nicer than the agent.
@@ -71,6 +73,7 @@ impl Script<'_> {
         command
             .args(&self.args)
             .env("PATH", PATH)
+            .env("TMPDIR", &self.tmp)
             .envs(&self.env)
             .stdin(Stdio::null());
         // SAFETY: setsid is async-signal-safe and touches no memory.
@@ -230,6 +233,7 @@ mod tests {
         Script {
             path,
             args: Vec::new(),
+            tmp: "/tmp/of/script".into(),
             env: BTreeMap::new(),
             low_priority: false,
             output: Output::Kept,
@@ -241,7 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = script(
             &dir.path().join("s"),
-            "echo out $1 $X $PATH; echo err >&2; exit 3",
+            "echo out $1 $X $PATH $TMPDIR; echo err >&2; exit 3",
         );
         let finished = Script {
             args: vec!["a".into()],
@@ -249,7 +253,7 @@ mod tests {
             ..kept(&path)
         };
         let finished = finished.run(None).await.unwrap();
-        assert_eq!(finished.stdout, format!("out a x {PATH}\n"));
+        assert_eq!(finished.stdout, format!("out a x {PATH} /tmp/of/script\n"));
         assert_eq!(finished.stderr, "err\n");
         assert_eq!(finished.status.code(), Some(3));
     }
