@@ -6,7 +6,7 @@
 //! at the first boot. rsyslogd starts when the agent says so, because the agent first puts /var/log elsewhere.
 
 use super::agent::{BINARY, CONFIG};
-use super::file;
+use super::{directory, file};
 use crate::plan::Step;
 use crate::recipe::Recipe;
 
@@ -45,6 +45,20 @@ case $action in
   status) if running; then echo "$name is running"; else echo "$name is not running"; exit 3; fi ;;
   *) echo "service: no such action: $action" >&2; exit 1 ;;
 esac
+"#;
+
+/// Upstream's agent leaves name servers in this directory and runs `resolvconf -u`; ours writes /etc/resolv.conf.
+/// Source: upstream agent platform/net/dnsresolver.
+const RESOLVCONF: &str = r#"#!/bin/sh
+# resolvconf -u, for an agent that does not write /etc/resolv.conf itself.
+[ "$1" = -u ] || exit 0
+dir=/etc/resolvconf/resolv.conf.d
+run=/run/resolvconf
+mkdir -p -m 0755 $run
+for part in head base tail; do
+  [ ! -r $dir/$part ] || cat $dir/$part
+done >$run/resolv.conf.new
+mv $run/resolv.conf.new $run/resolv.conf
 "#;
 
 /// The agent's output goes where `bosh logs --agent` looks for it.
@@ -89,6 +103,8 @@ pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
     vec![
         file("/usr/sbin/runsvdir-start", 0o755, init(recipe)),
         file("/usr/sbin/service", 0o755, SERVICE),
+        directory("/etc/resolvconf/resolv.conf.d", 0o755, "root:root"),
+        file("/usr/sbin/resolvconf", 0o755, RESOLVCONF),
         // The agent runs these by name.
         file(
             &format!("{bin}/restart_networking"),

@@ -26,8 +26,9 @@ pub(super) fn steps() -> Vec<Step> {
     let source = "source /etc/profile.d/00-bosh-ps1\n";
     let path = "export PATH=/var/vcap/bosh/bin:$PATH\n";
     vec![
+        // syslog: upstream's agent gives it /var/log.
         run(
-            "for group in admin adm audio cdrom dialout dip floppy plugdev sudo video; do groupadd --force --system $group; done",
+            "for group in admin adm audio cdrom dialout dip floppy plugdev sudo syslog video; do groupadd --force --system $group; done",
         ),
         run(
             "groupadd --force --gid 1000 vcap && groupadd --force bosh_sshers && groupadd --force bosh_sudoers",
