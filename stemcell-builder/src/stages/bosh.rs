@@ -19,11 +19,10 @@ pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
     let root = "root:root";
     let mut steps = vec![
         directory("/var/vcap", 0o755, root),
-        // As upstream: people find monit here and jobs the names of stemcell and system; what is secret is 0600 itself.
-        directory("/var/vcap/bosh", 0o755, root),
+        directory("/var/vcap/bosh", 0o700, root),
         directory("/var/vcap/bosh/bin", 0o755, root),
         directory("/var/vcap/bosh/etc", 0o755, root),
-        directory("/var/vcap/bosh/log", 0o700, root),
+        directory("/var/vcap/bosh/log", 0o755, root),
         directory("/var/vcap/data", 0o755, root),
         directory("/var/vcap/store", 0o755, root),
         directory("/var/vcap/monit", 0o755, root),
