@@ -1,8 +1,25 @@
-//! The agent: what it weighs.
+//! The agent: what it weighs, how soon it answers, how it notices and restarts what died, how it installs.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bosh_tests::agent::{Agent, Peer};
+use bosh_tests::bus::Bus;
 use bosh_tests::paths;
+use bosh_tests::process::{rss, thread_times};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
 
-use crate::table::{Better, Row, Table};
+use crate::blobs::Blobs;
+use crate::table::{Better, Row, Table, median};
+use crate::{install, services};
+
+const STARTS: usize = 11;
+const KILLS: usize = 20;
+/// Long enough for one heartbeat, which comes every 30 s.
+const IDLE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
     println!("==> agent");
@@ -14,5 +31,154 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
         better: Better::Lower,
         against: "upstream 23.5 + monit 0.9",
     });
+    let dir = tempfile::tempdir()?;
+    let bus = Bus::start(dir.path()).await?;
+    starts(table, &bus, dir.path()).await?;
+    let blobs = Blobs::start().await?;
+    deployed(table, &bus, &blobs, &dir.path().join("deployed")).await?;
+    install::measure(table, &bus, &blobs, &dir.path().join("install")).await
+}
+
+async fn starts(table: &mut Table, bus: &Bus, dir: &Path) -> anyhow::Result<()> {
+    let (mut answers, mut beats) = (Vec::new(), Vec::new());
+    let blobstore = json!({ "provider": "local", "options": { "blobstore_path": dir } });
+    for start in 0..STARTS {
+        let dir = dir.join(format!("start-{start}"));
+        let (mut asks, mut listens) = (Peer::connect(bus).await?, Peer::connect(bus).await?);
+        let begun = Instant::now();
+        let _agent = Agent::start(bus, &dir, blobstore.clone())?;
+        let (answer, beat) = tokio::join!(
+            async { asks.ping().await.map(|()| begun.elapsed()) },
+            async { listens.heartbeat().await.map(|()| begun.elapsed()) },
+        );
+        answers.push(answer?);
+        beats.push(beat?);
+    }
+    let row = |what: &str, times, target, against| Row {
+        name: format!("agent: start -> {what}, median of {STARTS}"),
+        value: median(times) * 1e3,
+        unit: "ms",
+        target,
+        better: Better::Lower,
+        against,
+    };
+    table.add(row("answers ping", answers, 45., "upstream 45"));
+    table.add(row(
+        "first heartbeat received",
+        beats,
+        150.,
+        "upstream 30,000 (its first is lost)",
+    ));
     Ok(())
+}
+
+/// Ends the agent first, then what it would otherwise start again.
+struct Deployed {
+    agent: Agent,
+}
+
+impl Drop for Deployed {
+    fn drop(&mut self) {
+        let _ = self.agent.process.0.kill();
+        let _ = self.agent.process.0.wait();
+        for service in 0..services::COUNT {
+            if let Ok(pid) = pid(&services::pid_file(&self.agent.base, service)) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+async fn deployed(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> anyhow::Result<()> {
+    let mut peer = Peer::connect(bus).await?;
+    let deployed = Deployed {
+        agent: Agent::start(bus, dir, blobs.settings())?,
+    };
+    let (base, process) = (&deployed.agent.base, deployed.agent.process.pid());
+    peer.ping().await?;
+    let spec = services::spec(base, blobs)?;
+    peer.task("prepare", json!([spec])).await?;
+    peer.task("apply", json!([spec])).await?;
+    peer.call("start", json!([])).await?;
+    peer.state("running").await?;
+
+    // A heartbeat marks the beginning, so that the same number of them is in every run.
+    peer.heartbeat().await?;
+    let mut before = thread_times(process)?;
+    let mut spent = Duration::ZERO;
+    let begun = Instant::now();
+    while begun.elapsed() < IDLE {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = thread_times(process)?;
+        for (thread, time) in &now {
+            spent += time.saturating_sub(before.get(thread).copied().unwrap_or_default());
+        }
+        before = now;
+    }
+    let per_minute = spent.as_secs_f64() * 60. / begun.elapsed().as_secs_f64();
+    table.add(Row {
+        name: format!("agent: idle RSS, {} supervised processes", services::COUNT),
+        value: rss(process)? as f64 / 1e6,
+        unit: "MB",
+        target: 8.,
+        better: Better::Lower,
+        against: "upstream 22.5 + monit 3.5",
+    });
+    table.add(Row {
+        name: format!("agent: idle CPU per minute, {} processes", services::COUNT),
+        value: per_minute,
+        unit: "s",
+        target: 0.02,
+        better: Better::Lower,
+        against: "upstream 0.02 + monit 0.05",
+    });
+
+    let (mut known, mut restarted) = (Vec::new(), Vec::new());
+    for victim in (0..services::COUNT).cycle().take(KILLS) {
+        let (file, name) = (services::pid_file(base, victim), services::name(victim));
+        let old = pid(&file)?;
+        let begun = Instant::now();
+        kill(old, Signal::SIGKILL)?;
+        let (alert, new) = tokio::join!(
+            async {
+                let title = [name.as_str(), "Does not exist"];
+                peer.alert(&title).await.map(|()| begun.elapsed())
+            },
+            async { reborn(&file, old).await.map(|()| begun.elapsed()) },
+        );
+        known.push(alert?);
+        restarted.push(new?);
+    }
+    let row = |what: &str, times, target| Row {
+        name: format!("agent: supervised process dies -> {what}, median of {KILLS}"),
+        value: median(times) * 1e3,
+        unit: "ms",
+        target,
+        better: Better::Lower,
+        against: "monit's cycle, 10,000 or more",
+    };
+    table.add(row("alert received", known, 10.));
+    table.add(row("restarted", restarted, 250.));
+    Ok(())
+}
+
+/// Waits for another process in a pid file; `wait::until` is too coarse for this.
+async fn reborn(file: &Path, old: Pid) -> anyhow::Result<()> {
+    let look = async {
+        loop {
+            if pid(file).is_ok_and(|new| new != old && kill(new, None).is_ok()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), look)
+        .await
+        .with_context(|| format!("no new process in {}", file.display()))
+}
+
+fn pid(file: &Path) -> anyhow::Result<Pid> {
+    Ok(Pid::from_raw(
+        std::fs::read_to_string(file)?.trim().parse()?,
+    ))
 }

@@ -1,6 +1,7 @@
 //! Rows beside their targets.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -72,6 +73,16 @@ impl Table {
         std::fs::write(path, serde_json::to_string_pretty(&self.rows)?)
             .with_context(|| format!("writing {}", path.display()))
     }
+}
+
+/// The middle one, in seconds.
+pub(crate) fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times
+        .get(times.len() / 2)
+        .copied()
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 fn number(value: f64) -> String {

@@ -85,9 +85,7 @@ impl Peer {
         let client = bus.client().await?;
         let peer = Self {
             replies: client.subscribe(format!("director.bench.{ID}.*")).await?,
-            heartbeats: client
-                .subscribe(format!("hm.agent.heartbeat.{ID}"))
-                .await?,
+            heartbeats: client.subscribe(format!("hm.agent.heartbeat.{ID}")).await?,
             alerts: client.subscribe(format!("hm.agent.alert.{ID}")).await?,
             requests: 0,
             client,

@@ -65,12 +65,11 @@ pub fn descendants(pid: u32) -> anyhow::Result<Vec<(u32, String)>> {
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{child}/stat")) else {
             continue;
         };
-        let (Some((before, after)), Some((_, comm))) =
-            (stat.rsplit_once(')'), stat.split_once('('))
-        else {
+        // `pid (name) state parent ...`, where the name may hold anything.
+        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
             continue;
         };
-        let comm = &comm[..comm.len().min(before.len() - (stat.len() - comm.len()))];
+        let (comm, after) = (&stat[open + 1..close], &stat[close + 1..]);
         let parent = after.split_whitespace().nth(1).unwrap_or_default();
         let parent = parent.parse().unwrap_or_default();
         children
