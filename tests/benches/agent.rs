@@ -17,6 +17,8 @@ use crate::table::{Better, Row, Table, median};
 use crate::{install, services};
 
 const STARTS: usize = 11;
+const PROCESSES: usize = 10;
+/// As many processes: one that dies again within a minute is restarted with a delay, on purpose.
 const KILLS: usize = 20;
 /// Long enough for one heartbeat, which comes every 30 s.
 const IDLE: Duration = Duration::from_secs(30);
@@ -35,7 +37,8 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
     let bus = Bus::start(dir.path()).await?;
     starts(table, &bus, dir.path()).await?;
     let blobs = Blobs::start().await?;
-    deployed(table, &bus, &blobs, &dir.path().join("deployed")).await?;
+    idle(table, &bus, &blobs, &dir.path().join("idle")).await?;
+    kills(table, &bus, &blobs, &dir.path().join("kills")).await?;
     install::measure(table, &bus, &blobs, &dir.path().join("install")).await
 }
 
@@ -72,16 +75,37 @@ async fn starts(table: &mut Table, bus: &Bus, dir: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Ends the agent first, then what it would otherwise start again.
+/// An agent with a running job; ends the agent first, then what it would otherwise start again.
 struct Deployed {
     agent: Agent,
+    peer: Peer,
+    processes: usize,
+}
+
+impl Deployed {
+    async fn start(bus: &Bus, blobs: &Blobs, dir: &Path, processes: usize) -> anyhow::Result<Self> {
+        let mut deployed = Self {
+            peer: Peer::connect(bus).await?,
+            agent: Agent::start(bus, dir, blobs.settings())?,
+            processes,
+        };
+        let spec = services::spec(&deployed.agent.base, blobs, processes)?;
+        let peer = &mut deployed.peer;
+        peer.ping().await?;
+        peer.heartbeat().await?;
+        peer.task("prepare", json!([spec])).await?;
+        peer.task("apply", json!([spec])).await?;
+        peer.call("start", json!([])).await?;
+        peer.state("running").await?;
+        Ok(deployed)
+    }
 }
 
 impl Drop for Deployed {
     fn drop(&mut self) {
         let _ = self.agent.process.0.kill();
         let _ = self.agent.process.0.wait();
-        for service in 0..services::COUNT {
+        for service in 0..self.processes {
             if let Ok(pid) = pid(&services::pid_file(&self.agent.base, service)) {
                 let _ = kill(pid, Signal::SIGKILL);
             }
@@ -89,21 +113,11 @@ impl Drop for Deployed {
     }
 }
 
-async fn deployed(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> anyhow::Result<()> {
-    let mut peer = Peer::connect(bus).await?;
-    let deployed = Deployed {
-        agent: Agent::start(bus, dir, blobs.settings())?,
-    };
-    let (base, process) = (&deployed.agent.base, deployed.agent.process.pid());
-    peer.ping().await?;
-    let spec = services::spec(base, blobs)?;
-    peer.task("prepare", json!([spec])).await?;
-    peer.task("apply", json!([spec])).await?;
-    peer.call("start", json!([])).await?;
-    peer.state("running").await?;
-
+async fn idle(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> anyhow::Result<()> {
+    let mut deployed = Deployed::start(bus, blobs, dir, PROCESSES).await?;
+    let process = deployed.agent.process.pid();
     // A heartbeat marks the beginning, so that the same number of them is in every run.
-    peer.heartbeat().await?;
+    deployed.peer.heartbeat().await?;
     let mut before = thread_times(process)?;
     let mut spent = Duration::ZERO;
     let begun = Instant::now();
@@ -117,7 +131,7 @@ async fn deployed(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> an
     }
     let per_minute = spent.as_secs_f64() * 60. / begun.elapsed().as_secs_f64();
     table.add(Row {
-        name: format!("agent: idle RSS, {} supervised processes", services::COUNT),
+        name: format!("agent: idle RSS, {PROCESSES} supervised processes"),
         value: rss(process)? as f64 / 1e6,
         unit: "MB",
         target: 8.,
@@ -125,7 +139,7 @@ async fn deployed(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> an
         against: "upstream 22.5 + monit 3.5",
     });
     table.add(Row {
-        name: format!("agent: idle CPU per minute, {} processes", services::COUNT),
+        name: format!("agent: idle CPU per minute, {PROCESSES} processes"),
         value: per_minute,
         unit: "s",
         target: 0.02,
@@ -133,9 +147,15 @@ async fn deployed(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> an
         against: "upstream 0.02 + monit 0.05",
     });
 
+    Ok(())
+}
+
+async fn kills(table: &mut Table, bus: &Bus, blobs: &Blobs, dir: &Path) -> anyhow::Result<()> {
+    let mut deployed = Deployed::start(bus, blobs, dir, KILLS).await?;
+    let (base, peer) = (deployed.agent.base.clone(), &mut deployed.peer);
     let (mut known, mut restarted) = (Vec::new(), Vec::new());
-    for victim in (0..services::COUNT).cycle().take(KILLS) {
-        let (file, name) = (services::pid_file(base, victim), services::name(victim));
+    for victim in 0..KILLS {
+        let (file, name) = (services::pid_file(&base, victim), services::name(victim));
         let old = pid(&file)?;
         let begun = Instant::now();
         kill(old, Signal::SIGKILL)?;

@@ -1,13 +1,10 @@
-//! A job of ten processes that do nothing.
+//! A job of some processes that do nothing.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::blobs::{Blobs, tgz};
-
-/// How many processes.
-pub(crate) const COUNT: usize = 10;
 
 /// The name of one.
 pub(crate) fn name(service: usize) -> String {
@@ -19,10 +16,10 @@ pub(crate) fn pid_file(base: &Path, service: usize) -> PathBuf {
     base.join(format!("sys/run/idlers/{}.pid", name(service)))
 }
 
-/// An apply spec with that job; its templates go to `blobs`.
-pub(crate) fn spec(base: &Path, blobs: &Blobs) -> anyhow::Result<Value> {
+/// An apply spec with a job of so many processes; its templates go to `blobs`.
+pub(crate) fn spec(base: &Path, blobs: &Blobs, count: usize) -> anyhow::Result<Value> {
     let shown = base.display();
-    let monit: String = (0..COUNT)
+    let monit: String = (0..count)
         .map(|service| {
             let (name, pid) = (name(service), pid_file(base, service));
             format!(
