@@ -77,9 +77,9 @@ impl Error {
         }
     }
 
-    /// Whether it was cancelled rather than failed.
+    /// Whether it was cancelled rather than failed, be it while waiting for an agent.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Cancelled(_))
+        self.code() == Code::TaskCancelled.number()
     }
 
     /// The message and every cause, for the debug log.
@@ -116,3 +116,25 @@ without_code!(
     serde_yaml_ng::Error,
     tokio::task::JoinError,
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_noticed_it_a_cancelled_task_is_cancelled() {
+        let noticed = crate::agents::Error::Cancelled("ping".to_owned());
+        assert!(Error::because(noticed.code(), noticed).is_cancelled());
+        assert!(Error::Cancelled(crate::db::TaskId(1)).is_cancelled());
+        assert!(!Error::other("no").is_cancelled());
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = std::io::Error::other("disk full");
+        let error = Error::because(100, cause).context("write");
+        assert_eq!(error.to_string(), "write: disk full");
+        assert_eq!(error.chain(), "write: disk full");
+        assert_eq!(error.code(), 100);
+    }
+}

@@ -188,19 +188,18 @@ async fn attempt(
         Ok(text) => ("done", text.clone()),
         Err(error) => {
             context.logs().debug("ERROR", &error.chain());
+            let (state, text, message) = if error.is_cancelled() {
+                (
+                    "cancelled",
+                    "task cancelled".to_owned(),
+                    format!("Task {id} cancelled"),
+                )
+            } else {
+                ("error", error.to_string(), error.to_string())
+            };
             context
                 .logs()
-                .event(&stage::error_line(error.code(), &error.to_string()));
-            let state = if error.is_cancelled() {
-                "cancelled"
-            } else {
-                "error"
-            };
-            let text = if error.is_cancelled() {
-                "task cancelled".to_owned()
-            } else {
-                error.to_string()
-            };
+                .event(&stage::error_line(error.code(), &message));
             (state, text)
         }
     };
