@@ -22,7 +22,7 @@ mod table;
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use bosh_tests::paths;
 use table::Table;
 
@@ -47,15 +47,29 @@ async fn bench(only: Option<String>) -> anyhow::Result<()> {
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut table = Table::default();
-    if wanted("agent") {
-        agent::measure(&mut table).await?;
+    // A part that cannot be measured does not take the others' rows with it.
+    let mut failed = Vec::new();
+    if wanted("agent")
+        && let Err(error) = agent::measure(&mut table).await
+    {
+        failed.push(format!("agent: {error:#}"));
     }
-    if wanted("monitor") {
-        monitor::measure(&mut table).await?;
+    if wanted("monitor")
+        && let Err(error) = monitor::measure(&mut table).await
+    {
+        failed.push(format!("monitor: {error:#}"));
     }
-    if wanted("director") {
-        director::measure(&mut table).await?;
+    if wanted("director")
+        && let Err(error) = director::measure(&mut table).await
+    {
+        failed.push(format!("director: {error:#}"));
     }
     table.print();
-    table.write(&paths::checkout().join("target/bench.json"))
+    table.write(&paths::checkout().join("target/bench.json"))?;
+    ensure!(
+        failed.is_empty(),
+        "not measured to the end: {}",
+        failed.join("; ")
+    );
+    Ok(())
 }

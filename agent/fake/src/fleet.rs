@@ -3,7 +3,8 @@
 use crate::{Agent, Behaviour};
 use anyhow::Context;
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use bosh_protocol::{AgentId, Request, Settings, settings::CertKeyPair, subject};
+use bosh_protocol::settings::{CertKeyPair, UpdateSettings};
+use bosh_protocol::{AgentId, Request, Settings, subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rustls::{
@@ -260,7 +261,8 @@ async fn serve_one(
         .map(|url| url.expose().to_owned())
         .context("the settings have no mbus URL")?;
     let cert = Some(settings.mbus_cert().clone()).filter(|pair| !pair.ca.is_empty());
-    let client = Bus { url, cert }.connect(id.as_str()).await?;
+    let mut bus = Bus { url, cert };
+    let mut client = bus.connect(id.as_str()).await?;
     let mut requests = client.subscribe(subject::requests(&id)).await?;
     let mut beats = tokio::time::interval(every);
     loop {
@@ -269,10 +271,28 @@ async fn serve_one(
                 let message = message.context("the connection to NATS has ended")?;
                 let reply = lock(&agents).get_mut(&id).and_then(|agent| respond(agent, &message.payload, message.reply.as_deref()));
                 send(&client, reply, &counters).await;
+                if let Some(cert) = new_cert(&message.payload) {
+                    client.flush().await?;
+                    bus.cert = Some(cert);
+                    client = bus.connect(id.as_str()).await?;
+                    requests = client.subscribe(subject::requests(&id)).await?;
+                }
             }
             _ = beats.tick() => beat(&client, &agents, &id, &counters).await,
         }
     }
+}
+
+/// The certificate that a request tells the agent to go on with: the one of the VM's first boot is not good for long.
+fn new_cert(payload: &[u8]) -> Option<CertKeyPair> {
+    let request: Request = serde_json::from_slice(payload).ok()?;
+    let settings = request
+        .arguments
+        .into_iter()
+        .next()
+        .filter(|_| request.method == "update_settings")?;
+    let settings: UpdateSettings = serde_json::from_value(settings).ok()?;
+    Some(settings.mbus.cert).filter(|pair| !pair.ca.is_empty())
 }
 
 fn respond(agent: &mut Agent, payload: &[u8], reply: Option<&str>) -> Option<(String, Bytes)> {
