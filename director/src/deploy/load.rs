@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bosh_director_api::Code;
 use serde_json::{Map, Value};
@@ -275,32 +276,57 @@ async fn agent_states(
 }
 
 /// Asks the agent of `vm`; `unresponsive` when it does not answer and that is to be taken as it comes.
+///
+/// A VM that the cloud no longer has is always taken so: a director that died between deleting a VM and writing that down
+/// leaves one behind, and the next deploy has to get past it.
 pub async fn agent_state(
     scope: &Scope,
     row: &InstanceRow,
     vm: &VmRow,
     tolerant: bool,
 ) -> Result<AgentState, Error> {
-    let state = scope.agent(vm, &row.name())?.get_state(false).await;
+    let agent = scope.agent(vm, &row.name())?;
+    let unresponsive = |why: String| {
+        scope
+            .task
+            .debug(format!("{} does not answer: {why}", row.name()));
+        AgentState {
+            job_state: "unresponsive".into(),
+            networks: Value::Null,
+        }
+    };
+    let state = tokio::select! {
+        state = agent.get_state(false) => state,
+        gone = gone(scope, vm) => {
+            gone?;
+            return Ok(unresponsive("the cloud does not have its VM".into()));
+        }
+    };
     match state {
         Ok(state) => Ok(AgentState {
             job_state: state.job_state.as_str().to_owned(),
             networks: Value::Object(state.spec.networks),
         }),
         Err(error) if error.is_timeout() || error.is_remote() => {
-            if tolerant {
-                scope
-                    .task
-                    .debug(format!("{} does not answer: {error}", row.name()));
-                return Ok(AgentState {
-                    job_state: "unresponsive".into(),
-                    networks: Value::Null,
-                });
+            if tolerant || !scope.has_vm(vm).await? {
+                return Ok(unresponsive(error.to_string()));
             }
             Err(Error::from(error).context(row.name()))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// How long an agent may take to answer before the cloud is asked for its VM.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Ends once the cloud says that it does not have `vm`; never while it has.
+async fn gone(scope: &Scope, vm: &VmRow) -> Result<(), Error> {
+    tokio::time::sleep(SILENCE).await;
+    if scope.has_vm(vm).await? {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
 }
 
 pub(crate) async fn used_ips(scope: &Scope) -> Result<BTreeMap<Block, IpOwner>, Error> {

@@ -122,6 +122,15 @@ impl Scope {
         self.cpi(vm.cpi.as_deref().unwrap_or_default(), api_version(vm))
     }
 
+    /// Whether the cloud has `vm`; one that cannot say is taken to have it.
+    pub async fn has_vm(&self, vm: &Vm) -> Result<bool, Error> {
+        let cid = vm.cid.as_deref().unwrap_or_default();
+        match self.cpi_of(vm)?.has_vm(cid, self.log()).await {
+            Err(error) if error.is_not_implemented() => Ok(true),
+            other => Ok(other?),
+        }
+    }
+
     /// The CPI of that name.
     pub fn cpi(&self, name: &str, stemcell_api_version: Option<u32>) -> Result<Cpi, Error> {
         Ok(self.cpis.get(name, stemcell_api_version)?)

@@ -112,7 +112,7 @@ async fn check_vm(
         Err(error) if error.is_timeout() => {
             // Counted as mounted, so that one problem does not show as two.
             note(mounted, known.map(|disk| disk.disk_cid.clone()), &cid).await;
-            let kind = if has_vm(scope, vm).await? {
+            let kind = if scope.has_vm(vm).await? {
                 Kind::UnresponsiveAgent
             } else {
                 Kind::MissingVm
@@ -134,15 +134,6 @@ async fn note(mounted: &Mutex<Mounted>, disk: Option<String>, vm: &str) {
             .entry(disk)
             .or_default()
             .push(vm.to_owned());
-    }
-}
-
-/// Whether the cloud has the VM; one that cannot say is taken to have it.
-async fn has_vm(scope: &Scope, vm: &db::vms::Vm) -> Result<bool, Error> {
-    let cid = vm.cid.as_deref().unwrap_or_default();
-    match scope.cpi_of(vm)?.has_vm(cid, scope.log()).await {
-        Err(error) if error.is_not_implemented() => Ok(true),
-        other => Ok(other?),
     }
 }
 

@@ -114,6 +114,18 @@ async fn an_agent_that_does_not_answer_needs_fix() {
     fixture.nothing_leaks().await;
 }
 
+#[tokio::test]
+async fn a_vm_that_the_cloud_no_longer_has_needs_no_fix() {
+    let fixture = Fixture::new().await;
+    fixture.run(fixture.deploy(&manifest(2, DISK))).await.done();
+    let lost = fixture.vms()[0].clone();
+    fixture.destroy_vm(&lost);
+    fixture.run(fixture.deploy(&manifest(2, DISK))).await.done();
+    assert!(!fixture.vms().contains(&lost));
+    assert_eq!((fixture.vms().len(), fixture.disks()), (2, 2));
+    fixture.nothing_leaks().await;
+}
+
 /// Waits for a condition while a task runs.
 async fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
