@@ -253,7 +253,7 @@ async fn calls_reach_agents_and_answers_come_back() {
         error.to_string(),
         "Timed out sending 'list_disk' to instance: 'redis/0', agent-id: 'agent-2' after 2 seconds"
     );
-    let lines = lines.0.lock().unwrap();
+    let lines = lines.0.lock().unwrap().clone();
     assert!(lines.iter().any(|line| {
         line.starts_with("SENT: agent.agent-2 {\"protocol\":3,\"method\":\"apply\",\"arguments\":[")
     }));
@@ -262,7 +262,6 @@ async fn calls_reach_agents_and_answers_come_back() {
             .iter()
             .any(|line| line.starts_with("RECEIVED: director."))
     );
-    drop(lines);
     bus.server.stop().await;
 }
 
