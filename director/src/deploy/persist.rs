@@ -52,7 +52,7 @@ pub async fn write(
     Ok(Some(written))
 }
 
-/// Gives back what [`write`] took; for when the deploy fails before any VM has it.
+/// Gives back what [`write()`] took; for when the deploy fails before any VM has it.
 pub async fn give_back(scope: &Scope, written: &Written) -> Result<(), Error> {
     let tx = scope.db().begin().await?;
     for (id, address) in &written.taken {
