@@ -29,9 +29,9 @@ check: tools
 
 # Every crate's tests and the scenarios, against real nats-server, ruby and runc.
 unit: debug
+	cargo test --quiet --workspace --doc --locked
 	BOSH_TEST_BIN=$(CURDIR)/target/debug BOSH_TEST_AGENT=$(CURDIR)/target/$(MUSL)/debug/bosh-agent \
 	    cargo nextest run --workspace --locked --no-fail-fast
-	cargo test --workspace --doc --locked
 
 debug: deps
 	cargo build --workspace --locked
