@@ -221,7 +221,7 @@ async fn bad_releases_are_refused_whole() {
         assert_eq!(error.0, code, "{error:?}");
         assert!(error.1.contains(message), "{error:?} has no {message:?}");
         assert_eq!(fixture.get("/releases").await.text, "[]", "{message}");
-        // What was stored before the fault was found is taken back beside the task.
+        // A blob was once seen just after the task's end; why it was still there is not known yet.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while fixture.blobs() > 0 && std::time::Instant::now() < deadline {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
