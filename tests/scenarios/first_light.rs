@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bosh_tests::story::{DEPLOYMENT, Stage};
-use bosh_tests::{netns, stemcell, wait};
+use bosh_tests::{netns, redis, stemcell, wait};
 
 /// A runtime whose threads, and the processes they start, are in a network of their own.
 fn in_own_network<F: Future<Output = anyhow::Result<()>>>(scenario: F) -> anyhow::Result<()> {
@@ -17,7 +17,9 @@ fn in_own_network<F: Future<Output = anyhow::Result<()>>>(scenario: F) -> anyhow
 
 #[test]
 fn deploys_supervises_watches_and_repairs() -> anyhow::Result<()> {
+    // Both come over the network, which the scenario itself does not have.
     let baked = stemcell::baked()?;
+    redis::source()?;
     let dir = tempfile::Builder::new()
         .prefix("bosh-scenario-")
         .tempdir_in("/var/tmp")?;
