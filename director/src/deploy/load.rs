@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bosh_director_api::Code;
 use serde_json::{Map, Value};
@@ -295,12 +294,8 @@ pub async fn agent_state(
             networks: Value::Null,
         }
     };
-    let state = tokio::select! {
-        state = agent.get_state(false) => state,
-        gone = gone(scope, vm) => {
-            gone?;
-            return Ok(unresponsive("the cloud does not have its VM".into()));
-        }
+    let Some(state) = scope.unless_gone(vm, agent.get_state(false)).await else {
+        return Ok(unresponsive("the cloud does not have its VM".into()));
     };
     match state {
         Ok(state) => Ok(AgentState {
@@ -315,18 +310,6 @@ pub async fn agent_state(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// How long an agent may take to answer before the cloud is asked for its VM.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// Ends once the cloud says that it does not have `vm`; never while it has.
-async fn gone(scope: &Scope, vm: &VmRow) -> Result<(), Error> {
-    tokio::time::sleep(SILENCE).await;
-    if scope.has_vm(vm).await? {
-        std::future::pending::<()>().await;
-    }
-    Ok(())
 }
 
 pub(crate) async fn used_ips(scope: &Scope) -> Result<BTreeMap<Block, IpOwner>, Error> {

@@ -25,6 +25,9 @@ use crate::tasks::Context;
 /// How long agents may use a signed URL. Upstream: 24 hours.
 const SIGNED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long an agent may be silent before the cloud is asked whether its VM is still there.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// A task at work on one deployment. Cheap to clone.
 #[derive(Clone)]
 pub struct Scope {
@@ -128,6 +131,27 @@ impl Scope {
         match self.cpi_of(vm)?.has_vm(cid, self.log()).await {
             Err(error) if error.is_not_implemented() => Ok(true),
             other => Ok(other?),
+        }
+    }
+
+    /// What the agent of `vm` answers; `None` once it has been silent for [`SILENCE`] and the cloud says that it does not have
+    /// that VM, for which no agent will ever answer. A cloud that cannot say leaves it to the agent's own deadline.
+    pub async fn unless_gone<T>(&self, vm: &Vm, answer: impl Future<Output = T>) -> Option<T> {
+        let gone = async {
+            tokio::time::sleep(SILENCE).await;
+            match self.has_vm(vm).await {
+                Ok(false) => {}
+                Ok(true) => std::future::pending().await,
+                Err(error) => {
+                    self.task
+                        .debug(format!("has_vm of a silent agent: {error}"));
+                    std::future::pending().await
+                }
+            }
+        };
+        tokio::select! {
+            answer = answer => Some(answer),
+            () = gone => None,
         }
     }
 

@@ -73,11 +73,8 @@ async fn of_vm(
     step: &mut Step,
 ) -> Result<(), Failure> {
     if let Some(vm) = vm
-        && scope
-            .agent(vm, &instance.name())?
-            .ping(SIGN_OF_LIFE)
-            .await
-            .is_ok()
+        && let agent = scope.agent(vm, &instance.name())?
+        && let Some(Ok(())) = scope.unless_gone(vm, agent.ping(SIGN_OF_LIFE)).await
     {
         return Err(handler("Agent is responding now, skipping resolution"));
     }

@@ -103,27 +103,41 @@ async fn check_vm(
     };
     let cid = vm.cid.clone().unwrap_or_default();
     let agent = scope.agent(vm, &instance.name())?;
-    let own = match agent.call_within("get_state", Vec::new(), TIMEOUT).await {
-        Ok(_) => match agent.list_disk().await {
+    let state = agent.call_within("get_state", Vec::new(), TIMEOUT);
+    let own = match scope.unless_gone(vm, state).await {
+        None => return silent(scope, instance, &cid, known, mounted, Kind::MissingVm).await,
+        Some(Ok(_)) => match agent.list_disk().await {
             Ok(disks) => disks.into_iter().next(),
             Err(error) if error.is_timeout() => None,
             Err(error) => return Err(error.into()),
         },
-        Err(error) if error.is_timeout() => {
-            // Counted as mounted, so that one problem does not show as two.
-            note(mounted, known.map(|disk| disk.disk_cid.clone()), &cid).await;
+        Some(Err(error)) if error.is_timeout() => {
             let kind = if scope.has_vm(vm).await? {
                 Kind::UnresponsiveAgent
             } else {
                 Kind::MissingVm
             };
-            found(scope, kind, instance.id.0, &json!({})).await?;
-            return Ok(Some(kind));
+            return silent(scope, instance, &cid, known, mounted, kind).await;
         }
-        Err(error) => return Err(error.into()),
+        Some(Err(error)) => return Err(error.into()),
     };
     note(mounted, own, &cid).await;
     Ok(None)
+}
+
+/// The problem of an instance whose agent said nothing.
+async fn silent(
+    scope: &Scope,
+    instance: &Instance,
+    vm: &str,
+    disk: Option<&Disk>,
+    mounted: &Mutex<Mounted>,
+    kind: Kind,
+) -> Result<Option<Kind>, Error> {
+    // Counted as mounted, so that one problem does not show as two.
+    note(mounted, disk.map(|disk| disk.disk_cid.clone()), vm).await;
+    found(scope, kind, instance.id.0, &json!({})).await?;
+    Ok(Some(kind))
 }
 
 async fn note(mounted: &Mutex<Mounted>, disk: Option<String>, vm: &str) {
