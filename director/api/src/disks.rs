@@ -38,3 +38,20 @@ pub struct OrphanedVm {
     /// `2026-01-31 23:59:59 UTC`.
     pub orphaned_at: String,
 }
+
+/// A snapshot of an instance's disk: `GET /deployments/NAME/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The instance group.
+    pub job: String,
+    /// The instance's index.
+    pub index: i32,
+    /// The instance's id.
+    pub uuid: Option<String>,
+    /// The cloud's id.
+    pub snapshot_cid: String,
+    /// Taken when, as `2026-01-31 23:59:59 UTC`.
+    pub created_at: String,
+    /// Taken while nothing wrote to the disk.
+    pub clean: bool,
+}

@@ -320,6 +320,11 @@ impl Cpi {
         self.done(&Call::DetachDisk { vm_cid, disk_cid }, log).await
     }
 
+    /// The cloud id of the VM that this runs on.
+    pub async fn current_vm_id(&self, log: &dyn Log) -> Result<String, Error> {
+        self.call_for(&Call::CurrentVmId, log).await
+    }
+
     /// The cloud ids of the attached disks.
     pub async fn get_disks(&self, vm_cid: &str, log: &dyn Log) -> Result<Vec<String>, Error> {
         let vm_cid = vm_cid.to_string();

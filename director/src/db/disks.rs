@@ -108,6 +108,23 @@ pub struct Snapshot {
     pub snapshot_cid: String,
 }
 
+/// A snapshot and whose disk it is of.
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
+pub struct InstanceSnapshot {
+    /// The instance group.
+    pub job: String,
+    /// The instance's index.
+    pub index: i32,
+    /// The instance's id.
+    pub uuid: Option<String>,
+    /// The cloud's id.
+    pub snapshot_cid: String,
+    /// Taken when.
+    pub created_at: Timestamp,
+    /// Taken while the jobs were stopped.
+    pub clean: Option<bool>,
+}
+
 /// A row of `orphan_snapshots`.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub struct OrphanSnapshot {
@@ -347,6 +364,42 @@ pub async fn snapshots(db: &dyn Connection, id: DiskId) -> Result<Vec<Snapshot>,
         params![id],
     )
     .await
+}
+
+/// The snapshots of all disks of a deployment, with the instances they belong to.
+pub async fn snapshots_of_deployment(
+    db: &dyn Connection,
+    id: DeploymentId,
+) -> Result<Vec<InstanceSnapshot>, Error> {
+    all(
+        db,
+        "select i.job, i.\"index\", i.uuid, s.snapshot_cid, s.created_at, s.clean \
+         from snapshots s \
+         join persistent_disks d on d.id = s.persistent_disk_id \
+         join instances i on i.id = d.instance_id \
+         where i.deployment_id = $1 order by i.id, d.id, s.id",
+        params![id],
+    )
+    .await
+}
+
+/// The name of the deployment that a snapshot belongs to; `None` when there is no such snapshot.
+pub async fn deployment_of_snapshot(
+    db: &dyn Connection,
+    cid: &str,
+) -> Result<Option<DeploymentId>, Error> {
+    let rows = db
+        .rows(
+            "select i.deployment_id from snapshots s \
+             join persistent_disks d on d.id = s.persistent_disk_id \
+             join instances i on i.id = d.instance_id where s.snapshot_cid = $1",
+            params![cid],
+        )
+        .await?;
+    Ok(rows
+        .first()
+        .map(|row| row.try_get("", "deployment_id"))
+        .transpose()?)
 }
 
 /// Inserts a snapshot.

@@ -120,9 +120,15 @@ fn deployment() -> Router<Director> {
         )
         .route(
             &at("/jobs/{group}/{id}/snapshots"),
-            get(snapshots::of_instance),
+            get(snapshots::of_instance).post(snapshots::take),
         )
-        .route(&at("/snapshots"), get(snapshots::list))
+        .route(
+            &at("/snapshots"),
+            get(snapshots::list)
+                .post(snapshots::take_all)
+                .delete(snapshots::delete_all),
+        )
+        .route(&at("/snapshots/{cid}"), delete(snapshots::delete))
         .route(
             &at("/instance_groups/{group}/{id}/actions/{action}"),
             post(instances::act),

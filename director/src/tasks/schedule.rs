@@ -54,6 +54,8 @@ fn work(job: &ScheduledJob) -> Result<Option<Work>, String> {
         "ScheduledOrphanedVMCleanup" => Work::CleanOrphanedVms(with(job)?),
         "ScheduledDnsBlobsCleanup" => Work::CleanDnsBlobs(with(job)?),
         "ScheduledDnsTombstoneCleanup" => Work::CleanDnsTombstones(with(job)?),
+        "SnapshotDeployments" => Work::SnapshotDeployments(with(job)?),
+        "SnapshotSelf" => Work::SnapshotSelf(with(job)?),
         _ => return Ok(None),
     }))
 }
@@ -91,6 +93,8 @@ async fn enqueue(director: &Director, work: &Work) -> Result<(), Error> {
             job.is_needed(director).await?,
             "clean up local dns tombstone records",
         ),
+        Work::SnapshotDeployments(_) => (true, "scheduled SnapshotDeployments"),
+        Work::SnapshotSelf(_) => (true, "scheduled SnapshotSelf"),
         _ => (true, "scheduled"),
     };
     if needed {

@@ -80,6 +80,18 @@ work! {
     AttachDisk(jobs::attach_disk::AttachDisk) = "attach_disk", "normal";
     /// Orphaning of a disk by the cloud's id.
     OrphanDisk(jobs::orphan_disk::OrphanDisk) = "orphan_disk", "normal";
+    /// Snapshots of one instance's disks.
+    CreateSnapshot(jobs::create_snapshot::CreateSnapshot) = "create_snapshot", "normal";
+    /// Snapshots of all disks of a deployment.
+    SnapshotDeployment(jobs::snapshot_deployment::SnapshotDeployment) = "snapshot_deployment", "normal";
+    /// Deletion of snapshots.
+    DeleteSnapshots(jobs::delete_snapshots::DeleteSnapshots) = "delete_snapshot", "normal";
+    /// Deletion of all snapshots of a deployment.
+    DeleteDeploymentSnapshots(jobs::delete_deployment_snapshots::DeleteDeploymentSnapshots) = "delete_deployment_snapshots", "normal";
+    /// By the clock: snapshots of all deployments.
+    SnapshotDeployments(jobs::snapshot_deployments::SnapshotDeployments) = "snapshot_deployments", "normal";
+    /// By the clock: snapshots of the director's own disks.
+    SnapshotSelf(jobs::snapshot_self::SnapshotSelf) = "snapshot_self", "normal";
     /// By the clock: old tasks.
     CleanTasks(jobs::clean_tasks::CleanTasks) = "scheduled_task_cleanup", "normal";
     /// By the clock: old events.

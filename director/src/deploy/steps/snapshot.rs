@@ -4,6 +4,7 @@ use serde_json::{Map, json};
 
 use super::disks::disk_cpi;
 use crate::db;
+use crate::db::disks::{Disk, Snapshot};
 use crate::deploy::Error;
 use crate::deploy::scope::Scope;
 use crate::deploy::subject::Subject;
@@ -12,6 +13,7 @@ use crate::deploy::subject::Subject;
 /// `clean` says that no process writes to them.
 pub async fn take(scope: &Scope, subject: &Subject, clean: bool) -> Result<Vec<String>, Error> {
     if !scope.director.config.enable_snapshots {
+        scope.task.debug("Snapshots are disabled; skipping");
         return Ok(Vec::new());
     }
     let mut metadata = Map::new();
@@ -47,4 +49,21 @@ pub async fn take(scope: &Scope, subject: &Subject, clean: bool) -> Result<Vec<S
         }
     }
     Ok(cids)
+}
+
+/// Deletes snapshots of disks of `subject`, in the cloud and here.
+pub async fn delete(
+    scope: &Scope,
+    subject: &Subject,
+    disk: &Disk,
+    snapshots: &[Snapshot],
+) -> Result<(), Error> {
+    let cpi = scope.cpi(disk_cpi(subject, disk), None)?;
+    for snapshot in snapshots {
+        scope.task.checkpoint()?;
+        cpi.delete_snapshot(&snapshot.snapshot_cid, scope.log())
+            .await?;
+        db::disks::delete_snapshot(scope.db(), snapshot.id).await?;
+    }
+    Ok(())
 }
