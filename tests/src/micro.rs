@@ -130,6 +130,11 @@ impl Drop for Micro {
     }
 }
 
+/// Whether `dir` has ever been a micro director's: its first act is to write down what it is.
+pub fn is_one(dir: &Path) -> bool {
+    dir.join("micro.json").exists()
+}
+
 /// Removes what a micro director that no longer runs has left under `dir` and on this machine.
 pub fn run_down(dir: &Path) -> anyhow::Result<()> {
     let output = Command::new(paths::bin("bosh-director")?)

@@ -2,6 +2,7 @@
 //! step.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -66,7 +67,7 @@ async fn up(dir: &Path, pidfile: &Path, once: bool) -> anyhow::Result<()> {
     }
     if dir.exists() {
         say("==> taking down what an earlier demo left");
-        micro::run_down(dir)?;
+        clear(dir, pidfile)?;
     }
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     fs::write(pidfile, std::process::id().to_string())?;
@@ -86,7 +87,7 @@ async fn up(dir: &Path, pidfile: &Path, once: bool) -> anyhow::Result<()> {
     say("==> taking everything down");
     match stage {
         Some(stage) => stage.micro.down()?,
-        None => micro::run_down(dir)?,
+        None => clear(dir, pidfile)?,
     }
     outcome
 }
@@ -188,9 +189,18 @@ async fn down(dir: &Path, pidfile: &Path) -> anyhow::Result<()> {
         .await;
     }
     if dir.exists() {
-        micro::run_down(dir)?;
+        clear(dir, pidfile)?;
     }
     Ok(())
+}
+
+/// Removes what a demo that no longer runs has left: with the director's own command if it came as far as a director.
+fn clear(dir: &Path, pidfile: &Path) -> anyhow::Result<()> {
+    // Only the demo writes a pid file, and before anything else: a folder without one may be anybody's.
+    if pidfile.exists() && !micro::is_one(dir) {
+        return fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()));
+    }
+    micro::run_down(dir)
 }
 
 /// The demo that the pid file names, if it runs.
@@ -200,8 +210,9 @@ fn running(pidfile: &Path) -> Option<Pid> {
     (name.trim() == "demo").then(|| Pid::from_raw(pid))
 }
 
+/// A reader that went away is no reason to leave machines up.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Says how long each step took.
