@@ -28,7 +28,10 @@ pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()>
     let config = Config::load(flags.config.as_deref()).context("Loading config")?;
     let dirs = Dirs::new(&flags.base);
     let (platform, owner) = platform(&flags, &config, &dirs)?;
-    let settings = settings::Service::new(Sources::new(config.sources)?, dirs.bosh());
+    let settings = settings::Service::new(
+        Sources::new(config.sources, platform.clone()).context("Getting Settings Source")?,
+        dirs.bosh(),
+    );
 
     tokio::pin!(shutdown);
     tokio::select! {
@@ -64,7 +67,7 @@ pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()>
     let mut supervising = tokio::spawn(service.run(stop.clone()));
     tokio::spawn(heartbeat::run(agent.clone()));
     tokio::spawn(send_alerts(agent.clone(), reports));
-    let bus = serve(agent.clone());
+    let bus = mbus::serve(agent.clone());
     if flags.platform != "dummy" {
         // The port is one per machine.
         monit_interface(&agent.supervisor, &stop).await;
@@ -122,27 +125,6 @@ async fn monit_interface(handle: &supervisor::Handle, stop: &CancellationToken) 
             ));
         }
         Err(error) => tracing::error!(address = %MONIT_ADDRESS, %error, "no monit interface"),
-    }
-}
-
-/// Serves the message bus that the settings name, for ever.
-async fn serve(agent: Arc<Agent>) -> Result<(), mbus::Error> {
-    let url = agent
-        .settings
-        .get()
-        .mbus_urls()
-        .into_iter()
-        .next()
-        .ok_or(mbus::Error::NoUrl)?;
-    match url.expose().split_once("://").map(|(scheme, _)| scheme) {
-        Some("nats" | "tls") => {
-            let changes = agent.mbus_changes();
-            mbus::nats::serve(agent, changes).await
-        }
-        Some("https") => mbus::https::serve(agent).await,
-        scheme => Err(mbus::Error::UnknownScheme(
-            scheme.unwrap_or_default().to_owned(),
-        )),
     }
 }
 

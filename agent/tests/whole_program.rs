@@ -78,11 +78,7 @@ async fn a_new_vm_answers_and_beats() {
 async fn mistakes_are_answered_in_upstreams_words() {
     let (_nats, _agent, mut director) = ready().await;
     for (method, arguments, expected) in [
-        (
-            "configure_networks",
-            json!([]),
-            "unknown message configure_networks",
-        ),
+        ("dance", json!([]), "unknown message dance"),
         (
             "get_task",
             json!(["7"]),

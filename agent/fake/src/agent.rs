@@ -124,7 +124,11 @@ impl Agent {
             | Method::AddPersistentDisk
             | Method::RemovePersistentDisk
             | Method::MigrateDisk => json!({}),
-            Method::DeleteArpEntries
+            Method::PrepareNetworkChange
+            | Method::PrepareConfigureNetworks
+            | Method::ConfigureNetworks => json!("ok"),
+            Method::ReleaseApplySpec
+            | Method::DeleteArpEntries
             | Method::RemoveFile
             | Method::AddDynamicDisk
             | Method::RemoveDynamicDisk => json!({}),

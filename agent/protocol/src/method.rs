@@ -102,6 +102,14 @@ methods! {
     RemoveFile = "remove_file",
     /// `[{"ips": []}]` -> `{}`
     DeleteArpEntries = "delete_arp_entries",
+    /// `[]` -> `"ok"`; the settings are fetched anew and the networks configured a moment later. Only old directors ask.
+    PrepareNetworkChange = "prepare_network_change",
+    /// `[]` -> `"ok"`; the settings will be fetched anew. Only old directors ask.
+    PrepareConfigureNetworks = "prepare_configure_networks",
+    /// `[]` -> `"ok"`; the networks are what the infrastructure says now. Only old directors ask.
+    ConfigureNetworks = "configure_networks",
+    /// `[]` -> the apply spec of a release that was baked into the stemcell. Only old command lines ask.
+    ReleaseApplySpec = "release_apply_spec",
 }
 
 impl Method {
@@ -125,6 +133,7 @@ impl Method {
             | Self::FetchLogs
             | Self::FetchLogsWithSignedUrl
             | Self::UpdateSettings
+            | Self::ConfigureNetworks
             | Self::UploadBlob => true,
             Self::ListDisk => protocol >= 3,
             Self::Ping
@@ -140,13 +149,16 @@ impl Method {
             | Self::SyncDnsWithSignedUrl
             | Self::Shutdown
             | Self::RemoveFile
-            | Self::DeleteArpEntries => false,
+            | Self::DeleteArpEntries
+            | Self::PrepareNetworkChange
+            | Self::PrepareConfigureNetworks
+            | Self::ReleaseApplySpec => false,
         }
     }
 
     /// Whether its task is finished by a restarted agent, under the same id.
     pub fn is_persistent(self) -> bool {
-        matches!(self, Self::UpdateSettings)
+        matches!(self, Self::UpdateSettings | Self::ConfigureNetworks)
     }
 
     /// Whether its arguments may be logged at debug level.

@@ -216,11 +216,11 @@ fn methods_have_their_names() {
         assert_eq!(method.as_str().parse::<Method>().unwrap(), *method);
     }
     assert_eq!(
-        "configure_networks"
+        "dance"
             .parse::<Method>()
             .unwrap_err()
             .to_string(),
-        "unknown message configure_networks"
+        "unknown message dance"
     );
     assert!(Method::ListDisk.is_asynchronous(3));
     assert!(!Method::ListDisk.is_asynchronous(2));

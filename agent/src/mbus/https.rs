@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use bosh_protocol::Secret;
 use bosh_protocol::settings::CertKeyPair;
-use bosh_protocol::{Request as Envelope, Secret};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::BoxBody;
@@ -25,10 +25,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::ReaderStream;
 
+use super::audit::{Audit, HttpCall};
 use super::{Error, reply};
 use crate::agent::Agent;
 use crate::rpc;
@@ -129,25 +130,35 @@ fn percent_decode(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Serves until the agent ends.
-pub async fn serve(agent: Arc<Agent>) -> Result<(), Error> {
+/// Serves until the settings change; connections live on. Fails if the settings are unusable.
+pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Result<(), Error> {
+    changes.mark_unchanged();
+    agent.bus.silence();
     let settings = agent.settings.get();
     let url = settings
         .mbus_urls()
         .into_iter()
         .next()
         .ok_or(Error::NoUrl)?;
-    let endpoint = Arc::new(Endpoint::parse(&url)?);
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(settings.mbus_cert())?));
-    let listener = endpoint.bind().await?;
-    tracing::info!(address = endpoint.address, "serve HTTPS");
+    let server = Arc::new(Server {
+        agent,
+        endpoint: Endpoint::parse(&url)?,
+        acceptor: TlsAcceptor::from(Arc::new(server_config(settings.mbus_cert())?)),
+        audit: Audit::start(),
+    });
+    let listener = server.endpoint.bind().await?;
+    tracing::info!(address = server.endpoint.address, "serve HTTPS");
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return Ok(());
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = changes.changed() => return Ok(()),
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, usually; they come back.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -155,12 +166,19 @@ pub async fn serve(agent: Arc<Agent>) -> Result<(), Error> {
                 continue;
             }
         };
-        let (agent, endpoint, acceptor) = (agent.clone(), endpoint.clone(), acceptor.clone());
+        let server = server.clone();
         tokio::spawn(async move {
-            connection(agent, endpoint, acceptor, stream).await;
+            connection(server, stream, peer).await;
             drop(permit);
         });
     }
+}
+
+struct Server {
+    agent: Arc<Agent>,
+    endpoint: Endpoint,
+    acceptor: TlsAcceptor,
+    audit: Audit,
 }
 
 fn server_config(pair: &CertKeyPair) -> Result<ServerConfig, Error> {
@@ -183,20 +201,20 @@ fn server_config(pair: &CertKeyPair) -> Result<ServerConfig, Error> {
     Ok(config)
 }
 
-async fn connection(
-    agent: Arc<Agent>,
-    endpoint: Arc<Endpoint>,
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-) {
-    let stream = match tokio::time::timeout(DEADLINE, acceptor.accept(stream)).await {
+async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr) {
+    let stream = match tokio::time::timeout(DEADLINE, server.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("TLS handshake timed out"),
     };
-    let service = service_fn(move |request| {
-        let (agent, endpoint) = (agent.clone(), endpoint.clone());
-        async move { Ok::<_, Infallible>(respond(&agent, &endpoint, request).await) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let server = server.clone();
+        async move {
+            let call = audited(&request, peer);
+            let response = respond(&server, request).await;
+            server.audit.http(&call, response.status().as_u16());
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -208,13 +226,52 @@ async fn connection(
     }
 }
 
-async fn respond(
-    agent: &Arc<Agent>,
-    endpoint: &Endpoint,
-    request: Request<Incoming>,
-) -> Response<Body> {
+/// What the audit log says of a request.
+fn audited(request: &Request<Incoming>, peer: SocketAddr) -> HttpCall {
+    let header = |name: &str| {
+        let value = request.headers().get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    };
+    let credentials = header(AUTHORIZATION.as_str())
+        .strip_prefix("Basic ")
+        .and_then(|encoded| {
+            base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .ok()
+        });
+    let user = credentials.as_deref().map(|credentials| {
+        let user = credentials.split(|byte| *byte == b':').next();
+        String::from_utf8_lossy(user.unwrap_or_default()).into_owned()
+    });
+    HttpCall {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        user: user.unwrap_or_default(),
+        peer: Some(peer),
+        headers: format!(
+            "HOST={}&X_REAL_IP={}&X_FORWARDED_FOR={}&X_FORWARDED_PROTO={}&USER_AGENT={}",
+            header("http_host"),
+            header("http_x_real_ip"),
+            header("http_x_forwarded_for"),
+            header("http_x_forwarded_proto"),
+            header("http_user_agent"),
+        ),
+    }
+}
+
+async fn respond(server: &Server, request: Request<Incoming>) -> Response<Body> {
+    let agent = &server.agent;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    if !endpoint.lets_in(request.headers().get(AUTHORIZATION)) {
+    let blob = path
+        .strip_prefix("/blobs/")
+        .map(|rest| rest.rsplit('/').next().unwrap_or_default().to_owned());
+    if path != "/agent" && blob.is_none() {
+        return status(StatusCode::NOT_FOUND);
+    }
+    if !server
+        .endpoint
+        .lets_in(request.headers().get(AUTHORIZATION))
+    {
         let mut response = status(StatusCode::UNAUTHORIZED);
         response.headers_mut().insert(
             WWW_AUTHENTICATE,
@@ -223,13 +280,10 @@ async fn respond(
         return response;
     }
     tracing::info!(%method, path, "HTTPS request");
-    let blob = path
-        .strip_prefix("/blobs/")
-        .map(|rest| rest.rsplit('/').next().unwrap_or_default().to_owned());
-    match (method, path.as_str(), blob) {
-        (Method::POST, "/agent", _) => call(agent, request).await,
-        (Method::GET, _, Some(id)) => get_blob(agent, &id).await,
-        (Method::PUT, _, Some(id)) => put_blob(agent, &id, request).await,
+    match (method, blob) {
+        (Method::POST, None) => call(agent, request).await,
+        (Method::GET, Some(id)) => get_blob(agent, &id).await,
+        (Method::PUT, Some(id)) => put_blob(agent, &id, request).await,
         _ => status(StatusCode::NOT_FOUND),
     }
 }
@@ -245,13 +299,16 @@ async fn call(agent: &Arc<Agent>, request: Request<Incoming>) -> Response<Body> 
             return status(StatusCode::BAD_REQUEST);
         }
     };
-    match serde_json::from_slice::<Envelope>(&body) {
+    match rpc::Request::parse(&body) {
         Ok(envelope) => {
             let response = rpc::dispatch(agent, envelope).await;
             Response::new(full(reply::encode(&response, usize::MAX)))
         }
         Err(error) => {
-            tracing::error!(%error, "a request that is none");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a request that is none"
+            );
             status(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }

@@ -2,75 +2,82 @@
 //! another address or certificate. Source: upstream mbus/nats_handler.go; upstream restarts the agent for that.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, Message, ServerAddr, Subscriber};
+use async_nats::{Message, Subscriber};
 use bosh_protocol::envelope::MAX_REPLY;
-use bosh_protocol::{Request, Settings, subject};
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{Bus, Error, reply, tls};
+use super::audit::{self, Audit};
+use super::connection::{Connection, Target, connect};
+use super::{Error, reply};
 use crate::agent::Agent;
-use crate::rpc;
+use crate::rpc::{self, Request};
 
 /// Requests worked on at a time; more wait in NATS.
 const MAX_REQUESTS: usize = 32;
-/// The longest pause between two attempts to connect; the director gives up on a request after 45 seconds.
-const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// How many reply subjects are remembered.
+/// How many requests are remembered while two connections bring each of them.
 const MAX_RECENT: usize = 64;
+/// How long an old connection goes on beside the new one, whose subscription may still be on its way.
+const OVERLAP: Duration = Duration::from_millis(250);
 /// How long an old connection may take to bring its last requests.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
-/// How often one client tries to connect, some three minutes in all. A client in use that gives up is replaced; one that
-/// was left behind while its server was away cannot be told to stop, so it must not go on for ever.
-const MAX_ATTEMPTS: usize = 25;
-/// The longest wait for a connection that is to replace another.
-const REPLACE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Serves requests until the agent ends. Fails only if the settings of the start are unusable.
+/// Serves requests until the settings name another kind of message bus. Fails only if the settings of the start are
+/// unusable.
 pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Result<(), Error> {
     changes.mark_unchanged();
-    let mut connection = Connection::open(&agent.settings.get(), &agent.bus).await?;
-    agent.bus.replace(connection.client.clone());
+    Target::new(&agent.settings.get())?;
     let mut server = Server {
+        audit: Audit::start(),
         agent,
         permits: Arc::new(Semaphore::new(MAX_REQUESTS)),
-        recent: VecDeque::new(),
+        recent: Recent::default(),
     };
+    let mut current: Option<Connection> = None;
     // While one is being made, or lets go, requests are taken from the others.
-    let mut opening: Option<Opening> = None;
+    let mut opening = Some(server.connect());
     let mut leaving: Option<Leaving> = None;
-    let mut ended = false;
     loop {
         tokio::select! {
-            message = connection.requests.next(), if !ended => match message {
-                Some(message) => server.take(message).await,
+            message = next(&mut current) => match message {
+                Some(message) => server.take(message, Side::Current).await,
                 // The client has given up.
                 None => {
-                    ended = true;
-                    opening.get_or_insert_with(|| Box::pin(reopen(server.agent.clone())));
+                    current = None;
+                    server.agent.bus.lost();
+                    opening.get_or_insert_with(|| server.connect());
                 }
             },
             message = last_request(&mut leaving) => match message {
-                Some(message) => server.take(message).await,
-                None => leaving = None,
+                Some(message) => server.take(message, Side::Leaving).await,
+                None => {
+                    leaving = None;
+                    server.recent.end();
+                }
             },
             changed = changes.changed() => {
-                if changed.is_err() {
+                if changed.is_err() || !super::is_nats(&server.agent.settings.get()) {
+                    server.agent.bus.lost();
                     return Ok(());
                 }
-                opening = Some(Box::pin(reopen(server.agent.clone())));
+                // What was being made for the old settings ends here.
+                opening = Some(server.connect());
             }
             new = opened(&mut opening) => {
                 opening = None;
-                ended = false;
-                server.agent.bus.replace(new.client.clone());
-                let old = std::mem::replace(&mut connection, new);
-                leaving = Some(Leaving::start(old, LEAVE_DEADLINE));
+                server.agent.bus.replace(new.client.clone()).await;
+                leaving = current.replace(new).map(Leaving::start);
+                match leaving {
+                    Some(_) => server.recent.turn(),
+                    None => server.recent.end(),
+                }
             }
         }
     }
@@ -86,6 +93,14 @@ async fn opened(opening: &mut Option<Opening>) -> Connection {
     }
 }
 
+/// What a connection brings; never, if there is none.
+async fn next(connection: &mut Option<Connection>) -> Option<Message> {
+    match connection {
+        Some(connection) => connection.requests.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A connection that was replaced and may still bring requests.
 struct Leaving {
     requests: Subscriber,
@@ -93,11 +108,12 @@ struct Leaving {
 }
 
 impl Leaving {
-    fn start(old: Connection, deadline: Duration) -> Self {
+    fn start(old: Connection) -> Self {
         let client = old.client;
         tokio::spawn(async move {
-            // A client without a connection may have a full queue; letting go of it is all that can be done then.
-            match tokio::time::timeout(deadline, client.drain()).await {
+            tokio::time::sleep(OVERLAP).await;
+            // One that is without its server ends by itself as soon as it is let go of.
+            match tokio::time::timeout(LEAVE_DEADLINE, client.drain()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "leave the old NATS"),
                 Err(_) => tracing::debug!("the old NATS takes no more"),
@@ -105,7 +121,7 @@ impl Leaving {
         });
         Self {
             requests: old.requests,
-            until: Instant::now() + deadline,
+            until: Instant::now() + OVERLAP + LEAVE_DEADLINE,
         }
     }
 }
@@ -123,22 +139,102 @@ async fn last_request(leaving: &mut Option<Leaving>) -> Option<Message> {
     }
 }
 
+/// Which of two connections brought a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Current,
+    Leaving,
+}
+
+/// Requests that one of two connections has brought and the other will bring too, remembered as long as there are two.
+/// Callers may well use one reply subject for several requests that are the same: what the same connection brings twice
+/// was sent twice.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Set when another connection subscribes.
+    overlapping: Arc<AtomicBool>,
+    /// Who brought it, and a hash of it.
+    requests: VecDeque<(Side, u64)>,
+}
+
+impl Recent {
+    /// Whether the other connection has brought it; if not, it is remembered.
+    fn is_double(&mut self, side: Side, reply: Option<&str>, payload: &[u8]) -> bool {
+        if !self.overlapping.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        (reply, payload).hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = |(other, known): &(Side, u64)| *other != side && *known == hash;
+        if let Some(position) = self.requests.iter().position(known) {
+            self.requests.remove(position);
+            return true;
+        }
+        self.requests.truncate(MAX_RECENT - 1);
+        self.requests.push_front((side, hash));
+        false
+    }
+
+    /// The current connection has become the one that leaves.
+    fn turn(&mut self) {
+        for (side, _) in &mut self.requests {
+            *side = Side::Leaving;
+        }
+    }
+
+    /// There is one connection again.
+    fn end(&mut self) {
+        self.overlapping.store(false, Ordering::Relaxed);
+        self.requests.clear();
+    }
+}
+
 struct Server {
     agent: Arc<Agent>,
+    audit: Audit,
     permits: Arc<Semaphore>,
-    /// Reply subjects of the requests taken last: one that comes again has come by another connection.
-    recent: VecDeque<String>,
+    recent: Recent,
 }
 
 impl Server {
-    async fn take(&mut self, message: Message) {
-        let mut request: Request = match serde_json::from_slice(&message.payload) {
+    fn connect(&self) -> Opening {
+        Box::pin(connect(self.agent.clone(), self.recent.overlapping.clone()))
+    }
+
+    async fn take(&mut self, message: Message, side: Side) {
+        let reply = message.reply.as_deref();
+        if self.recent.is_double(side, reply, &message.payload) {
+            tracing::debug!("the same request by the other connection");
+            return;
+        }
+        let mut request = match Request::parse(&message.payload) {
             Ok(request) => request,
             Err(error) => {
-                tracing::error!(%error, "a request that is none");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a request that is none"
+                );
+                self.audit.nats(
+                    &self.agent.settings.get(),
+                    &audit::Call {
+                        subject: &message.subject,
+                        failure: Some(&error.to_string()),
+                        ..audit::Call::default()
+                    },
+                );
                 return;
             }
         };
+        self.audit.nats(
+            &self.agent.settings.get(),
+            &audit::Call {
+                method: &request.method,
+                reply_to: &request.reply_to,
+                subject: &message.subject,
+                failure: None,
+            },
+        );
         let mut reply_to = std::mem::take(&mut request.reply_to);
         if reply_to.is_empty() {
             reply_to = message
@@ -146,21 +242,15 @@ impl Server {
                 .map(|reply| reply.to_string())
                 .unwrap_or_default();
         }
-        if !reply_to.is_empty() {
-            if self.recent.contains(&reply_to) {
-                tracing::debug!(reply_to, "the same request again");
-                return;
-            }
-            self.recent.truncate(MAX_RECENT - 1);
-            self.recent.push_front(reply_to.clone());
-        }
         let Ok(permit) = self.permits.clone().acquire_owned().await else {
             return;
         };
         let agent = self.agent.clone();
         tokio::spawn(async move {
             let response = rpc::dispatch(&agent, request).await;
-            if !reply_to.is_empty() {
+            if reply_to.is_empty() {
+                tracing::debug!("nobody waits for the reply");
+            } else {
                 agent
                     .bus
                     .publish_bytes(reply_to, reply::encode(&response, MAX_REPLY))
@@ -171,141 +261,41 @@ impl Server {
     }
 }
 
-struct Connection {
-    client: Client,
-    requests: Subscriber,
-}
-
-impl Connection {
-    async fn open(settings: &Settings, bus: &Bus) -> Result<Self, Error> {
-        let urls = settings.mbus_urls();
-        if urls.is_empty() {
-            return Err(Error::NoUrl);
-        }
-        let servers: Vec<ServerAddr> = urls
-            .iter()
-            .map(|url| url.expose().trim().parse())
-            .collect::<Result<_, _>>()
-            .map_err(Error::BadUrl)?;
-        let connected = bus.clone();
-        let client = patient(MAX_ATTEMPTS)
-            .name(format!("agent.{}", settings.agent_id))
-            .tls_client_config(tls::client_config(settings.mbus_cert())?)
-            .require_tls(true)
-            .ignore_discovered_servers()
-            .event_callback(move |event| {
-                let connected = connected.clone();
-                async move {
-                    match event {
-                        Event::Connected => {
-                            tracing::info!("connected to NATS");
-                            connected.connected();
-                        }
-                        event => tracing::warn!(%event, "NATS"),
-                    }
-                }
-            })
-            .connect(servers)
-            .await?;
-        let subject = subject::requests(&settings.agent_id);
-        tracing::info!(subject, "subscribe");
-        let requests = client
-            .subscribe(subject.clone())
-            .await
-            .map_err(|source| Error::Subscribe { subject, source })?;
-        Ok(Self { client, requests })
-    }
-}
-
-/// How a client goes about a server that is away.
-fn patient(attempts: usize) -> ConnectOptions {
-    ConnectOptions::new()
-        .retry_on_initial_connect()
-        .max_reconnects(attempts)
-        .reconnect_delay_callback(|attempts| pause(attempts, random()))
-}
-
-/// Connects with the settings of now, however long it takes to get usable ones.
-async fn reopen(agent: Arc<Agent>) -> Connection {
-    let mut attempts = 1;
-    loop {
-        match Connection::open(&agent.settings.get(), &agent.bus).await {
-            Ok(connection) => {
-                // Not before it works: replies would wait in a client that may never connect.
-                if tokio::time::timeout(REPLACE_DEADLINE, connection.client.flush())
-                    .await
-                    .is_err()
-                {
-                    tracing::warn!("the new NATS does not answer yet");
-                }
-                return connection;
-            }
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the new settings of NATS are unusable"
-                );
-                tokio::time::sleep(pause(attempts, random())).await;
-                attempts += 1;
-            }
-        }
-    }
-}
-
-/// How long to wait before the n-th attempt: at once, then 100 ms, doubled each time, and up to half of it more so that
-/// not all agents come at the same moment. `random` is any number.
-fn pause(attempts: usize, random: u64) -> Duration {
-    if attempts <= 1 {
-        return Duration::ZERO;
-    }
-    let base = Duration::from_millis(100)
-        * 2u32.pow(u32::try_from(attempts - 2).unwrap_or(u32::MAX).min(10));
-    let jitter = base.mul_f64((random % 1000) as f64 / 2000.0);
-    (base + jitter).min(MAX_PAUSE)
-}
-
-fn random() -> u64 {
-    u64::from_le_bytes(
-        uuid::Uuid::new_v4().as_bytes()[..8]
-            .try_into()
-            .unwrap_or_default(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// To a port where nobody listens.
-    async fn unconnected() -> Connection {
-        let client = patient(3).connect("127.0.0.1:1").await.unwrap();
-        let requests = client.subscribe("agent.a").await.unwrap();
-        Connection { client, requests }
-    }
-
-    #[tokio::test]
-    async fn a_dead_connection_is_left_at_its_deadline() {
-        let mut leaving = Some(Leaving::start(unconnected().await, Duration::ZERO));
-        let last = tokio::time::timeout(MAX_PAUSE, last_request(&mut leaving)).await;
-        assert!(last.expect("it is left").is_none());
-    }
-
-    #[tokio::test]
-    async fn no_client_tries_for_ever() {
-        let mut connection = unconnected().await;
-        let ended = tokio::time::timeout(MAX_PAUSE, connection.requests.next()).await;
-        assert!(ended.expect("the client gives up").is_none());
+    #[test]
+    fn a_request_is_a_double_only_if_the_other_connection_brought_it() {
+        let mut recent = Recent::default();
+        let double = |recent: &mut Recent, side, payload: &str| {
+            recent.is_double(side, Some("director.1"), payload.as_bytes())
+        };
+        // One connection: the same again is another request.
+        assert!(!double(&mut recent, Side::Current, "a"));
+        assert!(!double(&mut recent, Side::Current, "a"));
+        recent.overlapping.store(true, Ordering::Relaxed);
+        assert!(!double(&mut recent, Side::Current, "a"));
+        assert!(!double(&mut recent, Side::Current, "a"));
+        recent.turn();
+        assert!(double(&mut recent, Side::Current, "a"));
+        assert!(double(&mut recent, Side::Current, "a"));
+        assert!(!double(&mut recent, Side::Current, "a"));
+        assert!(double(&mut recent, Side::Leaving, "a"));
+        assert!(!double(&mut recent, Side::Leaving, "b"));
+        assert!(!recent.is_double(Side::Current, Some("director.2"), b"b"));
+        recent.end();
+        assert!(!double(&mut recent, Side::Current, "b"));
+        assert!(recent.requests.is_empty());
     }
 
     #[test]
-    fn pauses_grow_and_stay_bounded() {
-        assert_eq!(pause(0, 7), Duration::ZERO);
-        assert_eq!(pause(1, 7), Duration::ZERO);
-        assert_eq!(pause(2, 0), Duration::from_millis(100));
-        assert_eq!(pause(4, 0), Duration::from_millis(400));
-        assert!((400..600).contains(&pause(4, 999).as_millis()));
-        for attempts in 9..100 {
-            assert_eq!(pause(attempts, 999), MAX_PAUSE);
+    fn memory_is_bounded() {
+        let mut recent = Recent::default();
+        recent.overlapping.store(true, Ordering::Relaxed);
+        for n in 0..1000u32 {
+            recent.is_double(Side::Current, None, &n.to_le_bytes());
         }
+        assert_eq!(recent.requests.len(), MAX_RECENT);
     }
 }

@@ -21,16 +21,16 @@ pub fn encode(response: &Response, max: usize) -> Vec<u8> {
 fn shorten(exception: &Exception, max: usize) -> Vec<u8> {
     let message = &exception.message;
     let around = r#"{"exception":{"message":""}}"#.len() + json_length(TRUNCATED);
-    // Escapes may make the encoded message longer than it is; halve until it fits.
+    // Escapes may make the encoded message longer than it is; take so much less until it fits.
     let mut keep = message.len().min(max.saturating_sub(around));
     while keep > 0 {
         let head = &message[..message.floor_char_boundary(keep / 2)];
-        let tail = &message[message.ceil_char_boundary(message.len() - keep / 2)..];
+        let tail = &message[message.ceil_char_boundary(message.len() - (keep - keep / 2))..];
         let bytes = json(&Response::exception(format!("{head}{TRUNCATED}{tail}")));
         if bytes.len() <= max {
             return bytes;
         }
-        keep /= 2;
+        keep = (keep * max / bytes.len()).min(keep - 1);
     }
     json(&Response::exception(TOO_LONG))
 }
@@ -81,10 +81,24 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_leaves_no_room_still_has_an_answer() {
+        for max in [0, 10, 60] {
+            let bytes = encode(&Response::exception("x".repeat(200)), max);
+            assert_eq!(message(&bytes), TOO_LONG);
+        }
+    }
+
+    #[test]
+    fn an_error_of_escapes_alone_is_shortened_too() {
+        let bytes = encode(&Response::exception("\u{1}".repeat(100_000)), 10_000);
+        assert!((9_900..=10_000).contains(&bytes.len()), "{}", bytes.len());
+    }
+
+    #[test]
     fn a_long_error_keeps_both_ends() {
         let long = format!("Compiling{}\"no\u{20ac} rule\"", "\"ü\n".repeat(1000));
         let bytes = encode(&Response::exception(long), 400);
-        assert!(bytes.len() <= 400 && bytes.len() > 150, "{}", bytes.len());
+        assert!(bytes.len() <= 400 && bytes.len() > 300, "{}", bytes.len());
         let message = message(&bytes);
         assert!(
             message.starts_with("Compiling")

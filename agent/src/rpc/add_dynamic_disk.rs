@@ -14,7 +14,11 @@ pub(super) async fn run(
 ) -> Result<Map<String, Value>, Error> {
     let cid: DiskCid = arguments.get(0)?;
     let hint: Option<DiskHint> = arguments.get(1)?;
-    agent.settings.load().context("Refreshing the settings")?;
+    agent
+        .settings
+        .load()
+        .await
+        .context("Refreshing the settings")?;
     let disk = agent
         .settings
         .get()

@@ -20,8 +20,8 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<Compi
         version: arguments.get(3)?,
         upload: Destination::Store,
     };
-    let dependencies: Option<BTreeMap<String, CompileDependency>> = arguments.get(4)?;
-    compile(agent, package, dependencies.unwrap_or_default()).await
+    let dependencies: BTreeMap<String, CompileDependency> = arguments.get(4)?;
+    compile(agent, package, dependencies).await
 }
 
 pub(super) async fn compile(

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bosh_protocol::{AgentTask, AgentTaskId, Method, Request, Response};
+use bosh_protocol::{AgentTask, AgentTaskId, Method, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::arguments::Arguments;
 use super::tasks::{Cancel, Lane};
 use super::*;
 use crate::agent::Agent;
@@ -22,7 +21,7 @@ pub async fn dispatch(agent: &Arc<Agent>, request: Request) -> Response {
     };
     tracing::info!(%method, "request");
     if method.is_loggable() {
-        tracing::debug!(%method, arguments = ?request.arguments, "arguments");
+        tracing::debug!(%method, arguments = %request, "arguments");
     }
     if method.is_asynchronous(request.protocol) {
         return start_task(agent, method, request);
@@ -86,23 +85,39 @@ pub fn resume(agent: &Agent) {
     };
     for (id, task) in unfinished {
         tracing::info!(task = %id, method = task.method, "resume");
-        // `update_settings` is the only one, and the settings it saved are in use since this start.
-        agent.tasks.insert_finished(id, Value::from("ok"));
+        let result = match task.method.parse::<Method>() {
+            // The settings and networks it was about are in use since this start.
+            Ok(method) if method.is_persistent() => Ok(Value::from("ok")),
+            Ok(_) => Err("not supported".to_owned()),
+            Err(error) => {
+                tracing::error!(task = %id, %error, "forget it");
+                agent.tasks.forget(&id);
+                continue;
+            }
+        };
+        agent.tasks.insert_finished(id, result);
     }
 }
 
 async fn call(
     agent: Arc<Agent>,
     method: Method,
-    request: Request,
+    mut request: Request,
     cancel: Cancel,
 ) -> Result<Value, Error> {
     let agent = &agent;
     let protocol = request.protocol;
-    let arguments = |required| Arguments::new(request.arguments, required);
+    // What takes no arguments takes a list all the same.
+    let mut arguments = |required| request.arguments(required);
     match method {
-        Method::Ping => value(ping::run().await),
-        Method::Info => value(info::run().await),
+        Method::Ping => {
+            arguments(0)?;
+            value(ping::run().await)
+        }
+        Method::Info => {
+            arguments(0)?;
+            value(info::run().await)
+        }
         Method::GetState => value(get_state::run(agent, arguments(0)?).await),
         Method::Prepare => value(prepare::run(agent, arguments(1)?).await),
         Method::Apply => value(apply::run(agent, arguments(1)?).await),
@@ -140,6 +155,10 @@ async fn call(
         Method::UpdateSettings => value(update_settings::run(agent, arguments(1)?).await),
         Method::UploadBlob => value(upload_blob::run(agent, arguments(1)?).await),
         Method::Shutdown => value(shutdown::run(agent).await),
+        Method::PrepareNetworkChange => value(prepare_network_change::run(agent).await),
+        Method::PrepareConfigureNetworks => value(prepare_configure_networks::run(agent).await),
+        Method::ConfigureNetworks => value(configure_networks::run(agent).await),
+        Method::ReleaseApplySpec => value(release_apply_spec::run(agent).await),
         Method::RemoveFile => value(remove_file::run(arguments(1)?).await),
         Method::DeleteArpEntries => value(delete_arp_entries::run(agent, arguments(1)?).await),
     }

@@ -1,6 +1,5 @@
 //! `drain`: lets the jobs finish what they do, before an update or the end. Source: upstream agent/action/drain.go.
 
-use bosh_protocol::arguments::DrainType;
 use bosh_protocol::{ApplySpec, subject};
 
 use super::arguments::Arguments;
@@ -14,24 +13,27 @@ pub(super) async fn run(
     mut arguments: Arguments,
     cancel: Cancel,
 ) -> Result<i64, Error> {
-    let kind: DrainType = arguments.get(0)?;
-    let next: Option<ApplySpec> = arguments.optional::<Option<ApplySpec>>(1)?.flatten();
+    let kind: String = arguments.get(0)?;
+    let next: Option<ApplySpec> = arguments.optional(1)?;
     let current = agent.spec.get();
-    let params = match kind {
-        DrainType::Status => {
+    let params = match kind.as_str() {
+        "status" => {
             return Err(Error::refused("Unexpected call with drain type 'status'"));
         }
-        DrainType::Update => match &next {
+        "update" => match &next {
             Some(next) => Params::update(&current, next),
             None => return Err(Error::refused("Drain update requires new spec")),
         },
-        DrainType::Shutdown => {
+        "shutdown" => {
             // The health monitor must not take the silence that follows for an accident.
             agent
                 .bus
                 .publish(subject::shutdown(&agent.settings.get().agent_id), &())
                 .await;
             Params::shutdown(&current, next.as_ref())
+        }
+        _ => {
+            return Err(Error::refused(format!("Unknown drain type '{kind}'")));
         }
     };
     agent

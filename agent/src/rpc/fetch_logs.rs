@@ -10,14 +10,8 @@ use crate::platform::logs;
 
 pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<FetchedLogs, Error> {
     let types: String = arguments.get(0)?;
-    let filters: Option<Vec<String>> = arguments.get(1)?;
-    fetch(
-        agent,
-        &types,
-        &filters.unwrap_or_default(),
-        &Destination::Store,
-    )
-    .await
+    let filters: Vec<String> = arguments.get(1)?;
+    fetch(agent, &types, &filters, &Destination::Store).await
 }
 
 pub(super) async fn fetch(

@@ -6,7 +6,11 @@ use super::{Error, error::Context as _};
 use crate::agent::Agent;
 
 pub(super) async fn run(agent: &Agent) -> Result<Vec<DiskCid>, Error> {
-    agent.settings.load().context("Refreshing the settings")?;
+    agent
+        .settings
+        .load()
+        .await
+        .context("Refreshing the settings")?;
     let mut mounted = Vec::new();
     for (cid, disk) in agent
         .settings

@@ -12,7 +12,11 @@ pub(super) async fn run(
     mut arguments: Arguments,
 ) -> Result<Map<String, Value>, Error> {
     let cid: DiskCid = arguments.get(0)?;
-    agent.settings.load().context("Refreshing the settings")?;
+    agent
+        .settings
+        .load()
+        .await
+        .context("Refreshing the settings")?;
     let disk = agent
         .settings
         .persistent_disk(&cid)

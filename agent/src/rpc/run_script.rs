@@ -13,7 +13,7 @@ pub(super) async fn run(
     mut arguments: Arguments,
 ) -> Result<Map<String, Value>, Error> {
     let name: String = arguments.get(0)?;
-    let options: RunScriptOptions = arguments.get::<Option<_>>(1)?.unwrap_or_default();
+    let options: RunScriptOptions = arguments.get(1)?;
     if name.is_empty() || name.contains('/') {
         return Err(Error::refused(format!(
             "Script name must be a plain file name, got '{name}'"

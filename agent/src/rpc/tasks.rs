@@ -152,7 +152,7 @@ impl Tasks {
     }
 
     /// Registers a task that another agent process has finished.
-    pub(super) fn insert_finished(&self, id: AgentTaskId, value: Value) {
+    pub(super) fn insert_finished(&self, id: AgentTaskId, result: Result<Value, String>) {
         lock(&self.state).tasks.insert(
             id.clone(),
             Entry {
@@ -160,7 +160,14 @@ impl Tasks {
                 cancel: None,
             },
         );
-        finish(&self.state, &self.file, &id, Ok(value));
+        finish(&self.state, &self.file, &id, result);
+    }
+
+    /// Forgets a task of another agent process that this one knows nothing about.
+    pub(super) fn forget(&self, id: &AgentTaskId) {
+        if let Err(error) = self.file.remove(id) {
+            tracing::error!(task = %id, error = &error as &dyn std::error::Error, "cannot forget a task");
+        }
     }
 
     /// Where a task is; `None` if there is no such task.
@@ -238,10 +245,14 @@ pub(super) struct PersistentFile {
     tasks: Mutex<HashMap<AgentTaskId, PersistentTask>>,
 }
 
-/// What is remembered of a task.
+/// What is remembered of a task. Upstream remembers its request too, as `Payload`, and makes no use of it; it has the key
+/// to the message bus in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PersistentTask {
+    /// Its id once more.
+    #[serde(default, rename = "TaskID")]
+    id: AgentTaskId,
     /// Its method.
     pub(super) method: String,
 }
@@ -266,6 +277,7 @@ impl PersistentFile {
         tasks.insert(
             id.clone(),
             PersistentTask {
+                id: id.clone(),
                 method: method.to_owned(),
             },
         );
@@ -401,7 +413,7 @@ mod tests {
                 .is_err()
         );
         for n in 0..=MAX_FINISHED {
-            tasks.insert_finished(format!("f{n}").into(), Value::Null);
+            tasks.insert_finished(format!("f{n}").into(), Ok(Value::Null));
         }
         assert!(tasks.progress(&"f0".into()).is_none());
         assert!(tasks.progress(&"f1".into()).is_some());
@@ -417,7 +429,7 @@ mod tests {
             after_restart.persistent().load().unwrap()[&id].method,
             "update_settings"
         );
-        after_restart.insert_finished(id.clone(), json!("ok"));
+        after_restart.insert_finished(id.clone(), Ok(json!("ok")));
         assert!(
             Tasks::new(dir.path().join("tasks.json"))
                 .persistent()

@@ -9,7 +9,7 @@ use crate::agent::Agent;
 
 pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<&'static str, Error> {
     let newer: UpdateSettings = arguments.get(0)?;
-    agent.settings.load().plain()?;
+    agent.settings.load().await.plain()?;
     for association in &newer.disk_associations {
         let disk = agent
             .settings
