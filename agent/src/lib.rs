@@ -10,6 +10,7 @@
 //! | [`script`] | lifecycle scripts, drain scripts and errands |
 //! | [`jobs`], [`compile`] | installing jobs and packages, compiling packages |
 //! | [`supervisor`] | what replaces monit |
+//! | [`davcli`] | `bosh-blobstore-dav`, for upstream's agent in our stemcells |
 //! | [`platform`] | the machine |
 //! | [`heartbeat`], [`vitals`], [`alerts`] | what the health monitor hears |
 //! | [`spec`] | what the instance is to run |
@@ -21,6 +22,7 @@ pub mod alerts;
 pub mod boot;
 pub mod compile;
 pub mod config;
+pub mod davcli;
 pub mod heartbeat;
 pub mod jobs;
 pub mod log;
