@@ -3,26 +3,32 @@
 use super::{
     Linux,
     devices::Patience,
+    filesystem,
     mounts::{self, Mounts},
     partition,
 };
 use crate::platform::{Error, command::Command, files};
 use bosh_protocol::disk::DiskSettings;
-use nix::mount::MsFlags;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The mode of mount points. Upstream: persistentDiskPermissions.
 const MODE: u32 = 0o700;
+/// Less than one of tar's records and the blocks that lead to it.
+const FULL: u64 = 1 << 20;
+/// More than any disk takes to be copied.
+const COPY: Duration = Duration::from_secs(24 * 3600);
 
 impl Linux {
     /// What of a disk is mounted: its first partition, or all of it where it comes formatted.
-    async fn persistent(&self, disk: &DiskSettings, patience: Patience) -> Result<PathBuf, Error> {
-        let device = self.device(disk, patience).await?;
-        Ok(if self.options.use_preformatted_persistent_disk {
+    fn mounted_part(&self, device: PathBuf) -> PathBuf {
+        if self.options.use_preformatted_persistent_disk {
             device
         } else {
             partition::node(&device, 1)
-        })
+        }
     }
 
     pub(super) async fn adjust_partitioning(
@@ -51,7 +57,7 @@ impl Linux {
         };
         match partition::table(&device).await? {
             None => {
-                if let Some(there) = partition::filesystem(&device).await? {
+                if let Some(there) = filesystem::kind(&device).await? {
                     // A table would destroy it.
                     let device = device.display();
                     return Err(Error::Device(format!(
@@ -61,7 +67,7 @@ impl Linux {
                 self.partition_whole(&device, partitioner).await?;
             }
             Some((_, partitions)) if partitions.is_empty() => {
-                self.partition_whole(&device, partitioner).await?
+                self.partition_whole(&device, partitioner).await?;
             }
             Some((_, partitions)) if partitions.len() > 1 => {
                 let many = partitions.len();
@@ -70,28 +76,33 @@ impl Linux {
                 );
                 return Err(Error::Device(text));
             }
-            Some((_, partitions)) => {
+            Some((label, partitions)) => {
                 let there = &partitions[0];
-                let filesystem = partition::filesystem(&there.node).await?;
-                let could_be = partition::size(&device)?.saturating_sub(there.start);
-                if matches!(filesystem.as_deref(), Some("ext4" | "xfs"))
-                    && there.size + partition::DELTA < could_be
+                let known = filesystem::kind(&first).await?;
+                let room = partition::size(&device)?.saturating_sub(there.start);
+                if matches!(known.as_deref(), Some("ext4" | "xfs"))
+                    && there.size + partition::DELTA < label.limit(room)
                 {
                     return self.grow(&device, &first, disk, point).await;
                 }
             }
         }
-        partition::format(&first, kind).await
+        filesystem::make(&first, kind).await
     }
 
     async fn partition_whole(&self, device: &Path, partitioner: &str) -> Result<(), Error> {
-        let gpt = partition::needs_gpt(device, partitioner)?;
+        let label = partition::label_for(device, partitioner)?;
         let whole = partition::Wanted {
             name: "bosh-partition-0".to_owned(),
             size: None,
             swap: false,
         };
-        partition::write_table(device, gpt, &[whole]).await
+        partition::write_table(device, label, &[whole]).await?;
+        if partition::is_mapped(device) {
+            self.restart_storage_services().await?;
+            partition::appear(&partition::node(device, 1)).await?;
+        }
+        Ok(())
     }
 
     async fn grow(
@@ -103,7 +114,7 @@ impl Linux {
     ) -> Result<(), Error> {
         if let Some(mounted) = Mounts::read()?.of(first).first() {
             partition::grow(device).await?;
-            return partition::grow_filesystem(first, &mounted.point.clone()).await;
+            return filesystem::grow(first, &mounted.point.clone()).await;
         }
         partition::grow(device).await?;
         // xfs grows only while it is mounted. Another disk may be where this one belongs.
@@ -114,13 +125,13 @@ impl Linux {
         };
         files::mkdir(&point, MODE)?;
         mounts::device(first, &point, &disk.mount_options).await?;
-        let grown = partition::grow_filesystem(first, &point).await;
+        let grown = filesystem::grow(first, &point).await;
         mounts::unmount(&point).await?;
         match grown {
             // Some containers may not grow what is mounted; its journal has just been replayed.
-            Err(error) if partition::filesystem(first).await?.as_deref() == Some("ext4") => {
+            Err(error) if filesystem::kind(first).await?.as_deref() == Some("ext4") => {
                 tracing::info!(%error, "cannot grow a mounted filesystem, trying it unmounted");
-                partition::grow_filesystem(first, &point).await
+                filesystem::grow(first, &point).await
             }
             other => other,
         }
@@ -131,9 +142,13 @@ impl Linux {
         disk: &DiskSettings,
         point: &Path,
     ) -> Result<(), Error> {
-        let source = self.persistent(disk, Patience::Wait).await?;
+        let source = self.mounted_part(self.device(disk, Patience::Wait).await?);
         let mounts = Mounts::read()?;
-        if mounts.of(&source).iter().any(|mount| mount.point == point) {
+        if let Some(there) = mounts.of(&source).iter().find(|there| there.point == point) {
+            // An agent that died while it copied the disk left it so.
+            if there.is_read_only() && !disk.mount_options.iter().any(|option| option == "ro") {
+                mounts::read_only(point, false).await?;
+            }
             return self.remember_disk(disk);
         }
         let point = if mounts.at(point).is_some() {
@@ -168,18 +183,10 @@ impl Linux {
     }
 
     pub(super) async fn unmount_persistent(&self, disk: &DiskSettings) -> Result<bool, Error> {
-        // A disk that has gone away is not mounted; one that the settings do not describe is a mistake.
-        let source = match self.persistent(disk, Patience::Now).await {
-            Ok(source) => source,
-            Err(_)
-                if !disk.path.is_empty()
-                    || !disk.volume_id.is_empty()
-                    || !disk.device_id.is_empty() =>
-            {
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
+        let Some(device) = self.find_device(disk, Patience::Now).await? else {
+            return Ok(false);
         };
+        let source = self.mounted_part(device);
         let points: Vec<PathBuf> = Mounts::read()?
             .of(&source)
             .iter()
@@ -193,13 +200,11 @@ impl Linux {
     }
 
     pub(super) async fn persistent_is_mounted(&self, disk: &DiskSettings) -> Result<bool, Error> {
-        match self.persistent(disk, Patience::Now).await {
-            Ok(source) => Ok(!Mounts::read()?.of(&source).is_empty()),
-            Err(error) => {
-                tracing::debug!(disk = %disk.id, %error, "a disk that cannot be found is not mounted");
-                Ok(false)
-            }
-        }
+        let Some(device) = self.find_device(disk, Patience::Now).await? else {
+            tracing::debug!(disk = %disk.id, "a disk that cannot be found is not mounted");
+            return Ok(false);
+        };
+        Ok(!Mounts::read()?.of(&self.mounted_part(device)).is_empty())
     }
 
     pub(super) async fn persistent_is_mountable(&self, disk: &DiskSettings) -> Result<bool, Error> {
@@ -216,36 +221,49 @@ impl Linux {
         let mounts = Mounts::read()?;
         let missing =
             |point: &Path| Error::Device(format!("there is no disk at {}", point.display()));
-        mounts.at(from).ok_or_else(|| missing(from))?;
-        let new = mounts.at(to).ok_or_else(|| missing(to))?.clone();
+        let old = mounts.at(from).ok_or_else(|| missing(from))?.clone();
+        mounts.at(to).ok_or_else(|| missing(to))?;
 
         // Nothing may change while it is copied.
-        mounts::restrict(from, MsFlags::MS_RDONLY)?;
+        mounts::read_only(from, true).await?;
+        if let Err(error) = self.copy_and_unmount(from, to).await {
+            mounts::read_only(from, false).await?;
+            return Err(error);
+        }
+        // A bind mount keeps the options that the new disk was mounted with.
+        mounts::bind(to, from)?;
+        mounts::unmount(to).await?;
+        if self.options.device_path_resolution_type == "iscsi" {
+            let name = Path::new(&old.source)
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix("-part1"));
+            if let Some(name) = name {
+                self.flush_multipath(name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies with tar, which keeps holes, extended attributes and times.
+    async fn copy_and_unmount(&self, from: &Path, to: &Path) -> Result<(), Error> {
         let copy = "set -o pipefail; tar -C \"$0\" --xattrs '--xattrs-include=*.*' --sparse -cf - . \
                     | tar -C \"$1\" --xattrs '--xattrs-include=*.*' -xpf -";
-        let hours = std::time::Duration::from_secs(24 * 3600);
-        let copied = Command::new("bash")
+        let command = Command::new("bash")
             .args(["-c", copy])
             .arg(from)
             .arg(to)
-            .timeout(hours)
-            .run()
-            .await;
-        if let Err(error) = copied {
-            mounts::restrict(from, MsFlags::empty())?;
-            return Err(Error::command(
-                format!("copying {} to {}", from.display(), to.display()),
-                error,
-            ));
-        }
+            .timeout(COPY);
+        command.run().await.map_err(|e| {
+            // tar does not always say why it could not write.
+            let full = is_full(to);
+            let (from, to) = (from.display(), to.display());
+            if full {
+                tracing::warn!(error = %e, "copying a disk to one that is too small");
+                return Error::Device(format!("copying {from} to {to}: No space left on device"));
+            }
+            Error::command(format!("copying {from} to {to}"), e)
+        })?;
         mounts::unmount(from).await?;
-        if self.options.bind_mount_persistent_disk {
-            mounts::bind(to, from)?;
-            mounts::unmount(to).await?;
-        } else {
-            mounts::unmount(to).await?;
-            mounts::device(Path::new(&new.source), from, &[]).await?;
-        }
         Ok(())
     }
 
@@ -266,6 +284,12 @@ impl Linux {
         link_name(disk_cid)?;
         files::remove(&self.dirs.dynamic_disks().join(disk_cid))
     }
+}
+
+/// Whether next to nothing can be written there any more.
+fn is_full(point: &Path) -> bool {
+    nix::sys::statvfs::statvfs(point)
+        .is_ok_and(|s| s.blocks_free().saturating_mul(s.fragment_size()) < FULL)
 }
 
 /// A name that comes from a manifest and becomes a file's.

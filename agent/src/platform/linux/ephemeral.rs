@@ -4,8 +4,9 @@
 use super::{
     Linux,
     devices::Patience,
+    filesystem,
     mounts::{self, Mounts},
-    partition::{self, Wanted},
+    partition::{self, Label, Partition, Wanted},
 };
 use crate::platform::{Error, command::Command, files};
 use bosh_protocol::disk::DiskSettings;
@@ -45,10 +46,10 @@ impl Linux {
             }
         };
         if let Some(node) = swap_node {
-            partition::format(&node, "swap").await?;
+            filesystem::make(&node, "swap").await?;
             self.swap_on(&node).await?;
         }
-        partition::format(&data_node, "ext4").await?;
+        filesystem::make(&data_node, "ext4").await?;
         mounts::device(&data_node, &point, &[]).await
     }
 
@@ -58,15 +59,23 @@ impl Linux {
         swap: Option<u64>,
         label: &str,
     ) -> Result<(Option<PathBuf>, PathBuf), Error> {
-        let wanted = wanted(partition::size(device)?, swap, label)?;
+        let size = partition::size(device)?;
+        let wanted = wanted(size, swap, label)?;
         let there = partition::table(device)
             .await?
             .map_or(Vec::new(), |(_, partitions)| partitions);
-        // By name: they carry the agent's id, so that a disk that has been another VM's is made anew.
-        let same =
-            there.len() >= wanted.len() && wanted.iter().zip(&there).all(|(w, t)| t.name == w.name);
+        let (label, same) = match self.options.partitioner_type.as_str() {
+            "sfdisk" => (Label::Dos, same_kinds(&wanted, &there, size)),
+            // By name: they carry the agent's id, so that a disk that has been another VM's is made anew.
+            "" | "parted" => (Label::Gpt, same_names(&wanted, &there)),
+            other => {
+                return Err(Error::Invalid(format!(
+                    "Unknown partitioner type '{other}'"
+                )));
+            }
+        };
         if !same {
-            partition::write_table(device, true, &wanted).await?;
+            partition::write_table(device, label, &wanted).await?;
         }
         Ok(nodes(&wanted, |n| partition::node(device, n), 1))
     }
@@ -77,40 +86,7 @@ impl Linux {
         label: &str,
     ) -> Result<(Option<PathBuf>, PathBuf), Error> {
         let (device, root) = root_device()?;
-        let (kind, there) = partition::table(&device).await?.ok_or_else(|| {
-            Error::Device(format!("there are no partitions on {}", device.display()))
-        })?;
-        let gpt = kind == "gpt";
-        let rest: Vec<_> = there
-            .iter()
-            .skip_while(|p| p.node != partition::node(&device, root))
-            .skip(1)
-            .collect();
-        let before = there
-            .iter()
-            .filter(|p| !rest.contains(p))
-            .map(|p| p.start + p.size)
-            .max()
-            .unwrap_or(0);
-        let free = partition::size(&device)?.saturating_sub(before.next_multiple_of(ALIGNMENT));
-        if free < MIN_ROOT_SPACE {
-            return Err(Error::Device(format!(
-                "Insufficient remaining disk space ({free}B) for ephemeral partition (min: {MIN_ROOT_SPACE}B)"
-            )));
-        }
-        let wanted = wanted(free, swap, label)?;
-        // Made by an earlier boot, ours or upstream's.
-        if rest.len() != wanted.len() {
-            if !rest.is_empty() {
-                let device = device.display();
-                return Err(Error::Device(format!(
-                    "{device} has {} more partitions than expected",
-                    rest.len()
-                )));
-            }
-            partition::append(&device, gpt, &wanted).await?;
-        }
-        Ok(nodes(&wanted, |n| partition::node(&device, n), root + 1))
+        partition_rest(&device, root, swap, label).await
     }
 
     async fn swap_on(&self, node: &Path) -> Result<(), Error> {
@@ -139,8 +115,8 @@ impl Linux {
         let devices = self.instance_storage(disks).await?;
         for (n, device) in devices.iter().enumerate() {
             let there = partition::table(device).await?;
-            let done = there.is_some_and(|(kind, partitions)| {
-                kind == "gpt"
+            let done = there.is_some_and(|(label, partitions)| {
+                label == Label::Gpt
                     && partitions
                         .iter()
                         .any(|p| p.name.starts_with("raw-ephemeral-"))
@@ -151,7 +127,7 @@ impl Linux {
                     size: None,
                     swap: false,
                 };
-                partition::write_table(device, true, &[whole]).await?;
+                partition::write_table(device, Label::Gpt, &[whole]).await?;
             }
         }
         Ok(())
@@ -172,11 +148,17 @@ impl Linux {
             "" => "/dev/nvme*n1",
             pattern => pattern,
         };
-        let volumes: Vec<PathBuf> = list(managed)?
-            .iter()
-            .filter_map(|link| link.canonicalize().ok())
-            .collect();
-        let found: Vec<PathBuf> = list(all)?
+        let found = self.matching(all)?;
+        // The devices are there at once, the links that tell them apart are not.
+        self.refresh_udev().await?;
+        let mut volumes = Vec::new();
+        for link in self.matching(managed)? {
+            let device = link
+                .canonicalize()
+                .map_err(|e| Error::file("following", &link, e))?;
+            volumes.push(device);
+        }
+        let found: Vec<PathBuf> = found
             .into_iter()
             .filter(|device| !volumes.contains(device))
             .collect();
@@ -211,8 +193,57 @@ impl Linux {
             Err(error) if error.output().contains("NOCHANGE") => {}
             other => drop(other.map_err(|e| Error::command("growing the root partition", e))?),
         }
-        partition::grow_filesystem(&partition::node(&device, root), Path::new("/")).await
+        filesystem::grow(&partition::node(&device, root), Path::new("/")).await
     }
+}
+
+/// Makes partitions of what is left of the root disk, behind its root partition. Upstream: root_device_partitioner.go.
+pub(super) async fn partition_rest(
+    device: &Path,
+    root: u32,
+    swap: Option<u64>,
+    name: &str,
+) -> Result<(Option<PathBuf>, PathBuf), Error> {
+    let (label, there) = partition::table(device)
+        .await?
+        .ok_or_else(|| Error::Device(format!("there are no partitions on {}", device.display())))?;
+    let (before, rest): (Vec<Partition>, Vec<Partition>) =
+        there.into_iter().partition(|p| p.number <= root);
+    let end = before.iter().map(|p| p.start + p.size).max().unwrap_or(0);
+    let size = label.limit(partition::size(device)?);
+    let free = size.saturating_sub(end.next_multiple_of(ALIGNMENT));
+    if free < MIN_ROOT_SPACE {
+        return Err(Error::Device(format!(
+            "Insufficient remaining disk space ({free}B) for ephemeral partition (min: {MIN_ROOT_SPACE}B)"
+        )));
+    }
+    let wanted = wanted(free, swap, name)?;
+    // Made by an earlier boot, ours or upstream's.
+    if rest.len() != wanted.len() {
+        if !rest.is_empty() {
+            let (device, many) = (device.display(), rest.len());
+            return Err(Error::Device(format!(
+                "{device} has {many} more partitions than expected"
+            )));
+        }
+        partition::append(device, label, &wanted).await?;
+    }
+    Ok(nodes(&wanted, |n| partition::node(device, n), root + 1))
+}
+
+fn same_names(wanted: &[Wanted], there: &[Partition]) -> bool {
+    there.len() >= wanted.len() && wanted.iter().zip(there).all(|(w, t)| t.name == w.name)
+}
+
+/// An MBR has no names: by the types and the sizes. Upstream: sfdisk_partitioner.go.
+fn same_kinds(wanted: &[Wanted], there: &[Partition], size: u64) -> bool {
+    let mut left = size;
+    there.len() >= wanted.len()
+        && wanted.iter().zip(there).all(|(w, t)| {
+            let size = w.size.unwrap_or(left);
+            left = left.saturating_sub(size);
+            t.kind == if w.swap { "82" } else { "83" } && t.size.abs_diff(size) <= partition::DELTA
+        })
 }
 
 /// Swap and data, or data alone.
@@ -277,36 +308,20 @@ fn root_device() -> Result<(PathBuf, u32), Error> {
     })
 }
 
-/// /dev/sda1 is the first partition of /dev/sda, /dev/nvme0n1p1 of /dev/nvme0n1.
+/// /dev/sda1 is the first partition of /dev/sda, /dev/nvme0n1p1 of /dev/nvme0n1. What else a root filesystem may lie on,
+/// /dev/dm-0 or /dev/md1, is no partition.
 fn split_partition(node: &Path) -> Option<(PathBuf, u32)> {
     let text = node.to_str()?;
-    let digits = text.len() - text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let (device, number) = text.split_at(text.len() - digits);
-    let number = number.parse().ok()?;
-    let device = match device.strip_suffix('p') {
+    let name = text.strip_prefix("/dev/")?;
+    let digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = name[digits.len()..].parse().ok()?;
+    let letters = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase());
+    let device = match digits.strip_suffix('p') {
         Some(stem) if stem.ends_with(|c: char| c.is_ascii_digit()) => stem,
-        _ => device,
+        _ if letters(digits) && !["md", "loop", "ram", "zram"].contains(&digits) => digits,
+        _ => return None,
     };
-    (device.starts_with("/dev/") && device.len() > 5).then(|| (PathBuf::from(device), number))
-}
-
-/// A glob whose last part alone has wildcards.
-fn list(pattern: &str) -> Result<Vec<PathBuf>, Error> {
-    let refused = || Error::Invalid(format!("'{pattern}' is no pattern of devices"));
-    let (dir, name) = pattern.rsplit_once('/').ok_or_else(refused)?;
-    let glob = crate::platform::glob::Glob::new(name).ok_or_else(refused)?;
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Ok(Vec::new());
-    };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| glob.matches(Path::new(name)))
-        })
-        .collect();
-    found.sort();
-    Ok(found)
+    Some((Path::new("/dev").join(device), number))
 }
 
 #[cfg(test)]
@@ -319,7 +334,10 @@ mod tests {
             |node| split_partition(Path::new(node)).map(|(d, n)| (d.display().to_string(), n));
         assert_eq!(split("/dev/sda1"), Some(("/dev/sda".into(), 1)));
         assert_eq!(split("/dev/nvme0n1p12"), Some(("/dev/nvme0n1".into(), 12)));
-        assert_eq!(split("/dev/vda"), None);
+        assert_eq!(split("/dev/mmcblk0p2"), Some(("/dev/mmcblk0".into(), 2)));
+        for other in ["/dev/vda", "/dev/dm-0", "/dev/md1", "/dev/mapper/root1"] {
+            assert_eq!(split(other), None, "{other}");
+        }
         assert_eq!(split("overlay"), None);
     }
 

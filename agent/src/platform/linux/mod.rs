@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `boot` | directories and services that are set up once per boot |
 //! | `disk`, `ephemeral` | persistent and ephemeral disks |
-//! | `devices`, `partition`, `mounts` | finding a disk, partitioning and formatting it, mounting |
+//! | `devices`, `partition`, `filesystem`, `mounts` | finding a disk, partitioning and formatting it, mounting |
 //! | `net`, `interfaces`, `addresses` | interfaces, routes, resolvers |
 //! | `users` | passwords, keys, `bosh ssh` |
 //! | `dns`, `certs` | /etc/hosts and DNS records, trusted certificates |
@@ -16,6 +16,7 @@ mod devices;
 mod disk;
 mod dns;
 mod ephemeral;
+mod filesystem;
 mod interfaces;
 mod mounts;
 mod net;
@@ -43,12 +44,17 @@ use std::{
 pub struct Linux {
     dirs: Dirs,
     options: Options,
+    recent: devices::Recent,
 }
 
 impl Linux {
     /// Nothing is touched yet.
     pub fn new(dirs: Dirs, options: Options) -> Self {
-        Self { dirs, options }
+        Self {
+            dirs,
+            options,
+            recent: devices::Recent::default(),
+        }
     }
 }
 

@@ -14,14 +14,17 @@ use nix::{
 };
 use std::{
     fs,
-    os::unix::ffi::OsStringExt,
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
 
 /// How often and after how long a busy filesystem is tried again. Upstream: NewLinuxMounter.
-const UNMOUNT_TRIES: u32 = 600;
-const UNMOUNT_PAUSE: Duration = Duration::from_secs(1);
+const BUSY_TRIES: u32 = 600;
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) struct Mount {
     pub(crate) root: PathBuf,
     /// Where.
     pub(crate) point: PathBuf,
+    /// What this mount restricts: `rw,nosuid,relatime`.
+    pub(crate) options: String,
     /// `ext4`, `tmpfs`
     pub(crate) kind: String,
     /// `/dev/sda1`, `tmpfs`
@@ -65,8 +70,13 @@ impl Mounts {
     /// The mounts of a device, by its path, or of a directory that is bound elsewhere.
     pub(crate) fn of(&self, source: &Path) -> Vec<&Mount> {
         let real = source.canonicalize().unwrap_or_else(|_| source.to_owned());
-        let is_device =
-            |mount: &&Mount| Path::new(&mount.source) == source || Path::new(&mount.source) == real;
+        // A device may have several names, and be mounted by another than it is known by.
+        let number = device_number(&real);
+        let is_device = |mount: &&Mount| {
+            Path::new(&mount.source) == source
+                || Path::new(&mount.source) == real
+                || number.as_ref() == Some(&mount.device)
+        };
         let by_device: Vec<&Mount> = self.0.iter().filter(is_device).collect();
         if !by_device.is_empty() || !real.is_dir() {
             return by_device;
@@ -95,10 +105,42 @@ impl Mounts {
     }
 }
 
+impl Mount {
+    /// Whether nothing can be changed through it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.options.split(',').any(|option| option == "ro")
+    }
+
+    /// What of the mount's restrictions a remount would forget.
+    fn restrictions(&self) -> MsFlags {
+        let mut flags = MsFlags::empty();
+        for option in self.options.split(',') {
+            flags |= match option {
+                "nosuid" => MsFlags::MS_NOSUID,
+                "nodev" => MsFlags::MS_NODEV,
+                "noexec" => MsFlags::MS_NOEXEC,
+                _ => MsFlags::empty(),
+            };
+        }
+        flags
+    }
+}
+
+/// `8:1` of a block device.
+fn device_number(path: &Path) -> Option<String> {
+    let meta = fs::metadata(path).ok()?;
+    let device = meta.rdev();
+    meta.file_type().is_block_device().then(|| {
+        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        format!("{major}:{minor}")
+    })
+}
+
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
     let (root, point) = (path(fields.next()?), path(fields.next()?));
+    let options = String::from_utf8_lossy(fields.next()?).into_owned();
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
     let source = path(fields.next()?).to_string_lossy().into_owned();
@@ -106,6 +148,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         device,
         root,
         point,
+        options,
         kind,
         source,
     })
@@ -209,16 +252,38 @@ pub(crate) async fn unmount(point: &Path) -> Result<bool, Error> {
     if Mounts::read()?.at(point).is_none() {
         return Ok(false);
     }
+    let umount = || umount2(point, MntFlags::empty());
+    until_idle("unmounting", point, umount).await?;
+    Ok(true)
+}
+
+/// Forbids or allows changes through a mount, waiting for those who write while it is busy. Its other restrictions stay.
+pub(crate) async fn read_only(point: &Path, read_only: bool) -> Result<(), Error> {
+    let mounts = Mounts::read()?;
+    let there = mounts.at(point).ok_or_else(|| {
+        let point = point.display();
+        Error::Device(format!("nothing is mounted at {point}"))
+    })?;
+    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | there.restrictions();
+    flags.set(MsFlags::MS_RDONLY, read_only);
+    let remount = || mount(None::<&str>, point, None::<&str>, flags, None::<&str>);
+    until_idle("remounting", point, remount).await
+}
+
+async fn until_idle(
+    operation: &'static str,
+    point: &Path,
+    act: impl Fn() -> nix::Result<()>,
+) -> Result<(), Error> {
     let mut tries = 1;
     loop {
-        match umount2(point, MntFlags::empty()) {
-            Ok(()) => return Ok(true),
-            Err(Errno::EBUSY) if tries < UNMOUNT_TRIES => {
-                tracing::info!(point = %point.display(), tries, "a filesystem is busy, trying to unmount it again");
-                tokio::time::sleep(UNMOUNT_PAUSE).await;
+        match act() {
+            Err(Errno::EBUSY) if tries < BUSY_TRIES => {
+                tracing::info!(point = %point.display(), tries, operation, "a filesystem is busy, trying again");
+                tokio::time::sleep(BUSY_PAUSE).await;
                 tries += 1;
             }
-            Err(e) => return Err(Error::file("unmounting", point, e.into())),
+            other => return other.map_err(|e| Error::file(operation, point, e.into())),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Partition tables and filesystems.
+//! Partition tables.
 //!
 //! One program, sfdisk, does what upstream spreads over sfdisk, parted and growpart: it has known GPT, names and growing
 //! for years, and prints what it finds as JSON. The result on the disk is upstream's: a persistent disk has one partition
-//! in an MBR, in a GPT if it is larger than 2 TiB. Upstream: platform/disk/*_partitioner.go, linux_formatter.go.
+//! in an MBR, in a GPT if it is larger than 2 TiB. Upstream: platform/disk/*_partitioner.go.
 
 use crate::platform::{Error, command::Command};
 use serde::Deserialize;
@@ -20,14 +20,38 @@ pub(super) const DELTA: u64 = 100 << 20;
 const MIB: u64 = 1 << 20;
 /// How often a program is tried again while the kernel still holds the device. Upstream: sfdisk_partition_strategy.go.
 const TRIES: u32 = 20;
+/// How long the device of a new partition may take. Upstream: the same twenty tries, three seconds apart.
+const APPEARS: Duration = Duration::from_secs(60);
+
+/// A kind of partition table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Label {
+    Gpt,
+    /// An MBR.
+    Dos,
+}
+
+impl Label {
+    /// The size that a partition may have at most on a disk of that size.
+    pub(super) fn limit(self, disk: u64) -> u64 {
+        match self {
+            Self::Gpt => disk,
+            Self::Dos => disk.min(MBR_LIMIT),
+        }
+    }
+}
 
 /// One partition that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Partition {
-    pub(super) node: PathBuf,
+    pub(super) number: u32,
+    /// In bytes.
     pub(super) start: u64,
+    /// In bytes.
     pub(super) size: u64,
     pub(super) name: String,
+    /// `83`, `82`, a GUID in a GPT.
+    pub(super) kind: String,
 }
 
 /// A partition to make; the last one may take what is left.
@@ -55,19 +79,21 @@ struct Table {
 
 #[derive(Deserialize)]
 struct Entry {
-    node: PathBuf,
+    node: String,
     start: u64,
     size: u64,
     #[serde(default)]
     name: String,
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 fn sector() -> u64 {
     512
 }
 
-/// The partition table of a disk: its label, `dos` or `gpt`, and its partitions. `None` if there is none.
-pub(super) async fn table(device: &Path) -> Result<Option<(String, Vec<Partition>)>, Error> {
+/// The partition table of a disk and its partitions. `None` if there is none.
+pub(super) async fn table(device: &Path) -> Result<Option<(Label, Vec<Partition>)>, Error> {
     let output = match Command::new("sfdisk").arg("--json").arg(device).run().await {
         Ok(output) => output.stdout,
         // What it says of a disk without a table; other failures have other words.
@@ -86,26 +112,45 @@ pub(super) async fn table(device: &Path) -> Result<Option<(String, Vec<Partition
             ));
         }
     };
-    let dump: Dump = serde_json::from_str(&output).map_err(|e| {
+    let unknown = |what: String| {
+        let device = device.display();
         Error::Device(format!(
-            "cannot understand the partitions of {}: {e}",
-            device.display()
+            "cannot understand the partitions of {device}: {what}"
         ))
-    })?;
+    };
+    let dump: Dump = serde_json::from_str(&output).map_err(|e| unknown(e.to_string()))?;
     let table = dump.partitiontable;
-    let partitions = table.partitions.into_iter().map(|entry| Partition {
-        node: entry.node,
-        start: entry.start * table.sectorsize,
-        size: entry.size * table.sectorsize,
-        name: entry.name,
-    });
-    Ok(Some((table.label, partitions.collect())))
+    let label = match table.label.as_str() {
+        "gpt" => Label::Gpt,
+        "dos" => Label::Dos,
+        other => return Err(unknown(format!("a table of the kind {other:?}"))),
+    };
+    let mut partitions = Vec::new();
+    for entry in table.partitions {
+        let digits = entry.node.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = entry.node[digits.len()..].parse();
+        partitions.push(Partition {
+            number: number.map_err(|_| unknown(format!("a partition named {:?}", entry.node)))?,
+            start: entry.start * table.sectorsize,
+            size: entry.size * table.sectorsize,
+            name: entry.name,
+            kind: entry.kind,
+        });
+    }
+    Ok(Some((label, partitions)))
 }
 
 /// Writes a new table with these partitions, whatever was there.
-pub(super) async fn write_table(device: &Path, gpt: bool, wanted: &[Wanted]) -> Result<(), Error> {
-    let mut script = format!("label: {}\n", if gpt { "gpt" } else { "dos" });
-    script.push_str(&lines(gpt, wanted));
+pub(super) async fn write_table(
+    device: &Path,
+    label: Label,
+    wanted: &[Wanted],
+) -> Result<(), Error> {
+    let name = match label {
+        Label::Gpt => "gpt",
+        Label::Dos => "dos",
+    };
+    let script = format!("label: {name}\n{}", lines(label, wanted, true));
     let sfdisk = || {
         Command::new("sfdisk")
             .args(["--wipe", "always", "--wipe-partitions", "never"])
@@ -116,9 +161,9 @@ pub(super) async fn write_table(device: &Path, gpt: bool, wanted: &[Wanted]) -> 
     settle(device).await
 }
 
-/// Adds partitions to the table of a disk in use.
-pub(super) async fn append(device: &Path, gpt: bool, wanted: &[Wanted]) -> Result<(), Error> {
-    let script = lines(gpt, wanted);
+/// Adds partitions to the table of a disk in use. Their type says Linux, of swap too, as upstream's.
+pub(super) async fn append(device: &Path, label: Label, wanted: &[Wanted]) -> Result<(), Error> {
+    let script = lines(label, wanted, false);
     let sfdisk = || {
         let command = Command::new("sfdisk").args([
             "--append",
@@ -145,15 +190,17 @@ pub(super) async fn grow(device: &Path) -> Result<(), Error> {
     settle(device).await
 }
 
-fn lines(gpt: bool, wanted: &[Wanted]) -> String {
+/// What sfdisk reads. Only a whole MBR says which partition is swap, as upstream's do.
+fn lines(label: Label, wanted: &[Wanted], whole: bool) -> String {
     let mut lines = String::new();
     for partition in wanted {
-        let mut fields = vec![format!("type={}", if partition.swap { "S" } else { "L" })];
+        let swap = whole && label == Label::Dos && partition.swap;
+        let mut fields = vec![format!("type={}", if swap { "S" } else { "L" })];
         if let Some(size) = partition.size {
             // Whole mebibytes, for alignment.
             fields.insert(0, format!("size={}MiB", size / MIB));
         }
-        if gpt && !partition.name.is_empty() {
+        if label == Label::Gpt && !partition.name.is_empty() {
             fields.push(format!(
                 "name=\"{}\"",
                 partition.name.replace(['"', '\\', '\n'], "-")
@@ -189,8 +236,12 @@ async fn run_until_free(
     }
 }
 
-/// Tells the kernel about the new table and waits until the devices of its partitions are there.
+/// Tells the kernel about the new table and waits until the devices of its partitions are there. The partitions of a mapped
+/// device are the multipath daemon's to make.
 async fn settle(device: &Path) -> Result<(), Error> {
+    if is_mapped(device) {
+        return Ok(());
+    }
     let partx = Command::new("partx")
         .arg("--update")
         .arg(device)
@@ -206,25 +257,39 @@ async fn settle(device: &Path) -> Result<(), Error> {
             .run()
             .await;
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    while let Some(missing) = there.iter().find(|partition| !partition.node.exists()) {
+    for partition in there {
+        let appeared = appear(&node(device, partition.number)).await;
+        match (appeared, &partx) {
+            (Err(error), Err(partx)) => {
+                return Err(Error::Device(format!("{error}: {partx}")));
+            }
+            (other, _) => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Waits until there is such a device.
+pub(super) async fn appear(node: &Path) -> Result<(), Error> {
+    let deadline = tokio::time::Instant::now() + APPEARS;
+    while !node.exists() {
         if tokio::time::Instant::now() >= deadline {
-            let text = format!("the partition {} does not appear", missing.node.display());
-            return Err(match partx {
-                Err(error) => Error::command(text, error),
-                Ok(_) => Error::Device(text),
-            });
+            let node = node.display();
+            return Err(Error::Device(format!(
+                "the partition {node} does not appear"
+            )));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
 
-/// Whether a disk needs a GPT.
-pub(super) fn needs_gpt(device: &Path, partitioner: &str) -> Result<bool, Error> {
+/// The table that a persistent disk is to get.
+pub(super) fn label_for(device: &Path, partitioner: &str) -> Result<Label, Error> {
     match partitioner {
-        "parted" => Ok(true),
-        "" | "sfdisk" => Ok(size(device)? > MBR_LIMIT),
+        "parted" => Ok(Label::Gpt),
+        "" if size(device)? > MBR_LIMIT => Ok(Label::Gpt),
+        "" | "sfdisk" => Ok(Label::Dos),
         other => Err(Error::Invalid(format!(
             "Unknown partitioner type '{other}'"
         ))),
@@ -239,10 +304,17 @@ pub(super) fn size(device: &Path) -> Result<u64, Error> {
         .map_err(wrap)
 }
 
+/// Whether this is a device of the device mapper.
+pub(super) fn is_mapped(device: &Path) -> bool {
+    device
+        .parent()
+        .is_some_and(|dir| dir.ends_with("dev/mapper"))
+}
+
 /// The device of a partition by its number.
 pub(super) fn node(device: &Path, number: u32) -> PathBuf {
     let text = device.display().to_string();
-    if text.starts_with("/dev/mapper/") {
+    if is_mapped(device) {
         return PathBuf::from(format!("{text}-part{number}"));
     }
     // As the kernel names them: /dev/sda1, but /dev/nvme0n1p1.
@@ -252,68 +324,6 @@ pub(super) fn node(device: &Path, number: u32) -> PathBuf {
         ""
     };
     PathBuf::from(format!("{text}{p}{number}"))
-}
-
-/// What is on a device: `ext4`, `xfs`, `swap`; `None` if nothing is recognised.
-pub(super) async fn filesystem(device: &Path) -> Result<Option<String>, Error> {
-    // TYPE is what is in it, PTTYPE a partition table.
-    let command = Command::new("blkid")
-        .args(["-p", "-s", "TYPE", "-o", "value"])
-        .arg(device);
-    match command.run().await {
-        Ok(output) => Ok(Some(output.stdout.trim().to_owned()).filter(|kind| !kind.is_empty())),
-        Err(error) if error.code() == Some(2) && error.output().trim().is_empty() => Ok(None),
-        Err(error) => Err(Error::command(
-            format!("looking at {}", device.display()),
-            error,
-        )),
-    }
-}
-
-/// Makes a filesystem (`ext4`, `xfs`) or `swap` on a device; never over an ext4 or xfs that is there.
-pub(super) async fn format(device: &Path, kind: &str) -> Result<(), Error> {
-    let there = filesystem(device).await?;
-    match (kind, there.as_deref()) {
-        ("swap", Some("swap")) => return Ok(()),
-        ("swap", _) => {}
-        (_, Some("ext4" | "xfs")) => return Ok(()),
-        _ => {}
-    }
-    let make = || match kind {
-        "swap" => Command::new("mkswap").arg(device),
-        "xfs" => Command::new("mkfs.xfs").arg("-f").arg(device),
-        _ => {
-            let lazy = Path::new("/sys/fs/ext4/features/lazy_itable_init").exists();
-            let command = Command::new("mke2fs").args(["-F", "-t", "ext4", "-j"]);
-            if lazy {
-                command.args(["-E", "lazy_itable_init=1"])
-            } else {
-                command
-            }
-            .arg(device)
-        }
-    };
-    let wrap = |e| Error::command(format!("making {kind} on {}", device.display()), e);
-    match make().run().await {
-        Err(error) if error.output().contains("apparently in use by the system") => {
-            make().run().await.map_err(wrap)?
-        }
-        other => other.map_err(wrap)?,
-    };
-    Ok(())
-}
-
-/// Makes a mounted filesystem as large as its device.
-pub(super) async fn grow_filesystem(device: &Path, point: &Path) -> Result<(), Error> {
-    let command = match filesystem(device).await?.as_deref() {
-        Some("ext4") => Command::new("resize2fs").arg("-f").arg(device),
-        Some("xfs") => Command::new("xfs_growfs").arg(point),
-        _ => return Ok(()),
-    };
-    command.run().await.map_err(|e| {
-        Error::command(format!("growing the filesystem on {}", device.display()), e)
-    })?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -347,9 +357,16 @@ mod tests {
             },
         ];
         assert_eq!(
-            lines(true, &wanted),
-            "size=10MiB, type=S, name=\"bosh-partition-a-b\"\ntype=L, name=\"x\"\n"
+            lines(Label::Gpt, &wanted, true),
+            "size=10MiB, type=L, name=\"bosh-partition-a-b\"\ntype=L, name=\"x\"\n"
         );
-        assert_eq!(lines(false, &wanted), "size=10MiB, type=S\ntype=L\n");
+        assert_eq!(
+            lines(Label::Dos, &wanted, true),
+            "size=10MiB, type=S\ntype=L\n"
+        );
+        assert_eq!(
+            lines(Label::Dos, &wanted, false),
+            "size=10MiB, type=L\ntype=L\n"
+        );
     }
 }

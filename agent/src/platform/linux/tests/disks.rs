@@ -1,61 +1,5 @@
+use super::loops::{Loop, run};
 use super::*;
-
-/// A block device that is a sparse file.
-struct Loop {
-    device: PathBuf,
-    file: tempfile::NamedTempFile,
-}
-
-impl Loop {
-    fn new(mebibytes: u64) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(mebibytes << 20).unwrap();
-        let output = run("losetup", &["-f", "--show", file.path().to_str().unwrap()]);
-        Self {
-            device: PathBuf::from(output.trim()),
-            file,
-        }
-    }
-
-    fn enlarge(&self, mebibytes: u64) {
-        self.file.as_file().set_len(mebibytes << 20).unwrap();
-        run("losetup", &["-c", self.device.to_str().unwrap()]);
-    }
-
-    fn disk(&self, id: &str) -> DiskSettings {
-        DiskSettings {
-            id: DiskCid::from(id),
-            path: self.device.display().to_string(),
-            ..DiskSettings::default()
-        }
-    }
-
-    fn partitions(&self) -> String {
-        run("sfdisk", &["-d", self.device.to_str().unwrap()])
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let device = self.device.display().to_string();
-        // Its mounts go with the namespace; what is left of it then goes by itself.
-        let _ = std::process::Command::new("partx")
-            .args(["-d", &device])
-            .output();
-        let _ = std::process::Command::new("losetup")
-            .args(["-d", &device])
-            .output();
-    }
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output = std::process::Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(output.status.success(), "{program} {args:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 #[tokio::test]
 async fn a_persistent_disk_that_is_a_directory() {
@@ -231,9 +175,13 @@ async fn a_disk_with_something_else_on_it_is_left_alone() {
         size,
         swap: false,
     };
-    partition::write_table(&many.device, true, &[wanted(Some(20 << 20)), wanted(None)])
-        .await
-        .unwrap();
+    partition::write_table(
+        &many.device,
+        partition::Label::Gpt,
+        &[wanted(Some(20 << 20)), wanted(None)],
+    )
+    .await
+    .unwrap();
     let error = m
         .linux
         .adjust_persistent_disk_partitioning(&many.disk("x"), &store)
@@ -258,62 +206,5 @@ async fn a_disk_with_something_else_on_it_is_left_alone() {
     assert_eq!(
         error.to_string(),
         "The filesystem type \"ntfs\" is not supported"
-    );
-}
-
-#[tokio::test]
-async fn an_ephemeral_disk_is_partitioned_once() {
-    let m = Machine::new(Options {
-        use_default_tmp_dir: true,
-        ..Options::default()
-    });
-    let disk = Loop::new(200);
-    let data = m.linux.dirs().data();
-    m.linux
-        .setup_ephemeral_disk(
-            Some(&disk.device),
-            Some(0),
-            "0f1e2d3c-agent-id-that-is-quite-long",
-        )
-        .await
-        .unwrap();
-    fs::write(data.join("kept"), "x").unwrap();
-    let table = disk.partitions();
-    assert!(
-        table.contains("label: gpt")
-            && table.contains("name=\"bosh-partition-0f1e2d3c-agent-id-0\""),
-        "{table}"
-    );
-    m.linux
-        .setup_ephemeral_disk(
-            Some(&disk.device),
-            Some(0),
-            "0f1e2d3c-agent-id-that-is-quite-long",
-        )
-        .await
-        .unwrap();
-    assert_eq!(
-        m.read("var/vcap/data/kept"),
-        "x",
-        "the agent has been restarted"
-    );
-
-    mounts::unmount(&data).await.unwrap();
-    m.linux
-        .setup_ephemeral_disk(Some(&disk.device), Some(0), "another")
-        .await
-        .unwrap();
-    let table = disk.partitions();
-    assert!(table.contains("bosh-partition-another-0"), "{table}");
-
-    let none = Machine::new(Options::default());
-    let error = none
-        .linux
-        .setup_ephemeral_disk(None, None, "x")
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "No ephemeral disk found, cannot use root partition as ephemeral disk"
     );
 }

@@ -2,7 +2,12 @@
 //! so that nothing reaches the machine it runs on. They need root, sfdisk, mke2fs and mkfs.xfs.
 
 mod boot;
+mod devices;
 mod disks;
+mod ephemeral;
+mod failures;
+mod iscsi;
+mod loops;
 mod names;
 
 use super::*;
@@ -19,6 +24,17 @@ struct Machine {
 }
 
 impl Machine {
+    /// With a network of its own, in which there is nothing but `lo` yet, and a /sys that shows it.
+    fn with_network(options: Options) -> Self {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+        let machine = Self::new(options);
+        let sys = machine.path("sys");
+        fs::create_dir(&sys).unwrap();
+        mount(Some("sysfs"), &sys, Some("sysfs"), MsFlags::empty(), None::<&str>).unwrap();
+        run("ip", &["link", "set", "lo", "up"]);
+        machine
+    }
+
     fn new(options: Options) -> Self {
         unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
         mount(
@@ -69,6 +85,29 @@ impl Machine {
         self.root.path().join(path)
     }
 
+    /// A second node of a device.
+    fn node(&self, path: &str, device: &Path) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let number = fs::metadata(device).unwrap().rdev();
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::sys::stat::mknod(&path, nix::sys::stat::SFlag::S_IFBLK, mode, number).unwrap();
+    }
+
+    /// A link in place of a device, a file of sysfs, a directory of it.
+    fn link(&self, path: &str, target: impl AsRef<Path>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
+    /// A file and the directories it is in.
+    fn file(&self, path: &str, content: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
     /// Mode, user and group of a path.
     fn owner(&self, path: &str) -> (u32, u32, u32) {
         let meta = self
@@ -87,4 +126,18 @@ fn warden() -> Options {
         skip_disk_setup: true,
         ..Options::default()
     }
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(output.status.success(), "{program} {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Shows a file in place of the machine's own, to this test only.
+fn bind(file: &Path, over: &str) {
+    mount(Some(file), over, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
 }
