@@ -72,6 +72,7 @@ pub async fn run(platform: &dyn Platform, service: &settings::Service) -> Result
         .step("Setting up runtime configuration")?;
     let infrastructure_key = service
         .public_ssh_key()
+        .await
         .step("Setting up ssh: Getting iaas public key")?;
     let mut keys: Vec<String> = infrastructure_key.into_iter().collect();
     if !keys.is_empty() {
@@ -81,7 +82,7 @@ pub async fn run(platform: &dyn Platform, service: &settings::Service) -> Result
             .step("Setting up iaas ssh")?;
     }
 
-    load(platform, service).await?;
+    service.load().await.step("Fetching settings")?;
     let settings = service.get();
     let env = &settings.env.bosh;
     if !env.authorized_keys.is_empty() {
@@ -187,19 +188,6 @@ pub async fn run(platform: &dyn Platform, service: &settings::Service) -> Result
     register_start(platform, &settings)
 }
 
-/// Settings that must not touch a disk need their tmpfs before they are kept, and say so themselves.
-async fn load(platform: &dyn Platform, service: &settings::Service) -> Result<(), Error> {
-    const STEP: &str = "Fetching settings";
-    service.fetch().step(STEP)?;
-    if service.get().env.bosh.agent.settings.tmpfs {
-        platform
-            .setup_settings_tmpfs()
-            .await
-            .step("Setting up settings tmpfs")?;
-    }
-    service.load().step(STEP)
-}
-
 async fn set_passwords(platform: &dyn Platform, settings: &Settings) -> Result<(), Error> {
     let env = &settings.env.bosh;
     if !env.keep_root_password {
@@ -303,31 +291,31 @@ fn register_start(platform: &dyn Platform, settings: &Settings) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use crate::config::Source;
     use crate::platform::{Dirs, dummy::Dummy};
     use crate::settings::Sources;
 
-    fn setup(dir: &Path, settings: &str) -> (Dummy, settings::Service) {
+    fn setup(dir: &Path, settings: &str) -> (Arc<Dummy>, settings::Service) {
         std::fs::write(dir.join("env.json"), settings).unwrap();
         let dirs = Dirs::new(dir.join("base"));
         std::fs::create_dir_all(dirs.bosh()).unwrap();
         std::fs::create_dir_all(dirs.can_restart()).unwrap();
-        let service = settings::Service::new(
-            Sources::new(vec![Source::File(dir.join("env.json"))]).unwrap(),
-            dirs.bosh(),
-        );
-        (Dummy::new(dirs), service)
+        let platform = Arc::new(Dummy::new(dirs.clone()));
+        let sources = vec![Source::File(dir.join("env.json"))];
+        let sources = Sources::new(sources, platform.clone()).unwrap();
+        (platform, settings::Service::new(sources, dirs.bosh()))
     }
 
     #[tokio::test]
     async fn boots_with_next_to_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (platform, service) = setup(dir.path(), r#"{"agent_id": "a-1"}"#);
-        run(&platform, &service).await.unwrap();
+        run(&*platform, &service).await.unwrap();
         assert_eq!(service.get().agent_id.as_str(), "a-1");
-        run(&platform, &service).await.unwrap();
+        run(&*platform, &service).await.unwrap();
     }
 
     #[tokio::test]
@@ -338,7 +326,7 @@ mod tests {
             r#"{"disks": {"persistent": {"d1": "/dev/sdb", "d2": "/dev/sdc"}}}"#,
         );
         assert_eq!(
-            run(&platform, &service).await.unwrap_err().to_string(),
+            run(&*platform, &service).await.unwrap_err().to_string(),
             "Unexpected disk attached"
         );
         let (platform, service) = setup(dir.path(), "{}");
@@ -348,7 +336,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            run(&platform, &service).await.unwrap_err().to_string(),
+            run(&*platform, &service).await.unwrap_err().to_string(),
             "Disk d3 is not attached"
         );
     }
@@ -360,11 +348,11 @@ mod tests {
             dir.path(),
             r#"{"env": {"bosh": {"job_dir": {"tmpfs": true}}}}"#,
         );
-        run(&platform, &service).await.unwrap();
-        run(&platform, &service).await.unwrap();
+        run(&*platform, &service).await.unwrap();
+        run(&*platform, &service).await.unwrap();
         std::fs::remove_file(platform.dirs().can_restart().join("bootonce")).unwrap();
         assert_eq!(
-            run(&platform, &service).await.unwrap_err().to_string(),
+            run(&*platform, &service).await.unwrap_err().to_string(),
             "Refusing to boot"
         );
     }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bosh_agent::config::{Flags, Invocation};
-use bosh_agent::{log, supervisor};
+use bosh_agent::platform::linux::firewall::access;
+use bosh_agent::{davcli, log, supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -19,8 +20,25 @@ fn main() -> ExitCode {
                 .into_iter()
                 .map(|argument| argument.to_string_lossy().into_owned()),
         ),
+        Ok(Invocation::MonitAccess) => monit_access(),
+        Ok(Invocation::Dav(arguments)) => davcli::main(arguments),
         Err(error) => {
             eprintln!("Parsing options {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn monit_access() -> ExitCode {
+    log::init(None);
+    match access::enable() {
+        Ok(who) => {
+            tracing::info!("{who} reaches monit's interface");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "Failed to enable monit access");
             ExitCode::FAILURE
         }
     }

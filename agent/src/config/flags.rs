@@ -12,6 +12,10 @@ pub enum Invocation {
     Version,
     /// Called as `monit`, or `bosh-agent monit ...`: be monit's command line with these arguments.
     Monit(Vec<OsString>),
+    /// Called as `bosh-blobstore-dav`: be that command with these arguments.
+    Dav(Vec<OsString>),
+    /// Called as `bosh-enable-monit-access`: let the calling job through to monit's interface.
+    MonitAccess,
 }
 
 /// The agent's own flags.
@@ -54,11 +58,11 @@ impl Invocation {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut args = args.into_iter();
         let program = args.next().unwrap_or_default();
-        if Path::new(&program)
-            .file_name()
-            .is_some_and(|name| name == "monit")
-        {
-            return Ok(Self::Monit(args.collect()));
+        match Path::new(&program).file_name() {
+            Some(name) if name == "monit" => return Ok(Self::Monit(args.collect())),
+            Some(name) if name == "bosh-blobstore-dav" => return Ok(Self::Dav(args.collect())),
+            Some(name) if name == "bosh-enable-monit-access" => return Ok(Self::MonitAccess),
+            _ => {}
         }
         let mut args = args.peekable();
         if args.next_if(|first| first == "monit").is_some() {

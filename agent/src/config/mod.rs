@@ -11,4 +11,4 @@ pub mod raw;
 pub mod resolved;
 
 pub use flags::{Flags, Invocation};
-pub use resolved::{Config, Error, Source};
+pub use resolved::{Config, Error, Metadata, Source};

@@ -1,5 +1,6 @@
 //! agent.json as understood.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::raw;
@@ -14,11 +15,59 @@ pub struct Config {
     pub sources: Vec<Source>,
 }
 
-/// Where settings come from.
+/// Where settings come from. Upstream: infrastructure/settings_source_factory.go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file that whoever made the VM has put there.
     File(PathBuf),
+    /// User data of a metadata service, and the key that it has for `vcap`.
+    Http {
+        /// Who and how.
+        service: Metadata,
+        /// The settings; may be in base64.
+        user_data_path: String,
+        /// Empty for no key.
+        ssh_keys_path: String,
+    },
+    /// Settings as one value of a metadata service.
+    InstanceMetadata {
+        /// Who and how.
+        service: Metadata,
+        /// The settings.
+        settings_path: String,
+    },
+    /// A disk with settings and metadata on it.
+    ConfigDrive {
+        /// Tried in this order.
+        disks: Vec<PathBuf>,
+        /// What has the keys.
+        metadata_path: String,
+        /// The settings.
+        settings_path: String,
+    },
+    /// `/dev/sr0`
+    Cdrom {
+        /// The settings' name.
+        file_name: String,
+    },
+    /// What vSphere holds for its guest.
+    VsphereGuestInfo {
+        /// Tried first, for it is faster.
+        rpctool: String,
+        /// Tried if that fails.
+        vmtoolsd: String,
+    },
+}
+
+/// A metadata service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// What all paths come after.
+    pub uri: String,
+    /// Sent with each request.
+    pub headers: BTreeMap<String, String>,
+    /// Where a token is to be had that requests then carry; empty for none.
+    pub token_path: String,
 }
 
 /// What is wrong with agent.json.
@@ -42,20 +91,16 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// A source without a necessary key.
-    #[error("{}: Infrastructure.Settings.Sources[{index}] of type {kind} needs {key}", path.display())]
-    MissingKey {
+    /// A source of no type.
+    #[error("{}: Infrastructure.Settings.Sources[{index}]: Missing source type", path.display())]
+    MissingSource {
         /// Which file.
         path: PathBuf,
         /// Which source, from 0.
         index: usize,
-        /// Its type.
-        kind: String,
-        /// What is missing.
-        key: &'static str,
     },
     /// A source this agent does not have.
-    #[error("{}: Infrastructure.Settings.Sources[{index}] has type '{kind}', expected one of: File", path.display())]
+    #[error("{}: Infrastructure.Settings.Sources[{index}]: Unknown source type '{kind}'", path.display())]
     UnknownSource {
         /// Which file.
         path: PathBuf,
@@ -96,21 +141,62 @@ impl Config {
     }
 }
 
+/// A path that is missing is no mistake yet: upstream finds out when it reads, and another source may do.
 fn resolve_source(raw: raw::Source, index: usize, path: &Path) -> Result<Source, Error> {
-    match raw.kind.as_str() {
-        "File" if raw.settings_path.is_empty() => Err(Error::MissingKey {
-            path: path.to_owned(),
-            index,
-            kind: raw.kind,
-            key: "SettingsPath",
-        }),
-        "File" => Ok(Source::File(PathBuf::from(raw.settings_path))),
-        _ => Err(Error::UnknownSource {
-            path: path.to_owned(),
-            index,
-            kind: raw.kind,
-        }),
-    }
+    let service = Metadata {
+        uri: raw.uri,
+        headers: raw.headers,
+        token_path: raw.token_path,
+    };
+    let or = |given: String, default: &str| {
+        if given.is_empty() {
+            default.to_owned()
+        } else {
+            given
+        }
+    };
+    Ok(match raw.kind.as_str() {
+        "File" => Source::File(raw.settings_path.into()),
+        "HTTP" => Source::Http {
+            service,
+            user_data_path: raw.user_data_path,
+            ssh_keys_path: raw.ssh_keys_path,
+        },
+        "InstanceMetadata" => Source::InstanceMetadata {
+            // Upstream has no token for this one.
+            service: Metadata {
+                token_path: String::new(),
+                ..service
+            },
+            settings_path: raw.settings_path,
+        },
+        "ConfigDrive" => Source::ConfigDrive {
+            disks: raw.disk_paths,
+            metadata_path: raw.meta_data_path,
+            // Upstream has a SettingsPath here and reads the user data in its stead.
+            settings_path: or(raw.user_data_path, &raw.settings_path),
+        },
+        "CDROM" => Source::Cdrom {
+            file_name: raw.file_name,
+        },
+        "VsphereGuestInfo" => Source::VsphereGuestInfo {
+            rpctool: or(raw.rpc_tool_path, "vmware-rpctool"),
+            vmtoolsd: or(raw.vm_toolsd_path, "vmtoolsd"),
+        },
+        "" => {
+            return Err(Error::MissingSource {
+                path: path.to_owned(),
+                index,
+            });
+        }
+        _ => {
+            return Err(Error::UnknownSource {
+                path: path.to_owned(),
+                index,
+                kind: raw.kind,
+            });
+        }
+    })
 }
 
 #[cfg(test)]
@@ -139,16 +225,72 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_key() {
-        let error = resolve(r#"{"Infrastructure": {"Settings": {"Sources": [{"Type": "File"}]}}}"#)
-            .unwrap_err();
+    fn all_sources_in_their_order() {
+        let config = resolve(
+            r#"{"Infrastructure": {"Settings": {"Sources": [
+                {"Type": "ConfigDrive", "DiskPaths": ["/dev/disk/by-label/CONFIG-2", "/dev/disk/by-label/config-2"],
+                 "MetaDataPath": "ec2/latest/meta-data.json", "UserDataPath": "ec2/latest/user-data"},
+                {"Type": "HTTP", "URI": "http://169.254.169.254", "Headers": {"Metadata-Flavor": "Google"},
+                 "UserDataPath": "/latest/user-data", "InstanceIDPath": "/latest/meta-data/instance-id",
+                 "SSHKeysPath": "/keys", "TokenPath": "/latest/api/token"},
+                {"Type": "InstanceMetadata", "URI": "http://metadata", "Headers": null, "SettingsPath": "/bosh"},
+                {"Type": "CDROM", "FileName": "env"},
+                {"Type": "VsphereGuestInfo", "RpcToolPath": "/usr/bin/vmware-rpctool"}]}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            config.sources,
+            [
+                Source::ConfigDrive {
+                    disks: vec![
+                        "/dev/disk/by-label/CONFIG-2".into(),
+                        "/dev/disk/by-label/config-2".into()
+                    ],
+                    metadata_path: "ec2/latest/meta-data.json".into(),
+                    settings_path: "ec2/latest/user-data".into(),
+                },
+                Source::Http {
+                    service: Metadata {
+                        uri: "http://169.254.169.254".into(),
+                        headers: [("Metadata-Flavor".into(), "Google".into())].into(),
+                        token_path: "/latest/api/token".into(),
+                    },
+                    user_data_path: "/latest/user-data".into(),
+                    ssh_keys_path: "/keys".into(),
+                },
+                Source::InstanceMetadata {
+                    service: Metadata {
+                        uri: "http://metadata".into(),
+                        ..Metadata::default()
+                    },
+                    settings_path: "/bosh".into(),
+                },
+                Source::Cdrom {
+                    file_name: "env".into()
+                },
+                Source::VsphereGuestInfo {
+                    rpctool: "/usr/bin/vmware-rpctool".into(),
+                    vmtoolsd: "vmtoolsd".into()
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_type_is_needed_and_known() {
+        let error =
+            resolve(r#"{"Infrastructure": {"Settings": {"Sources": [{"Type": "File"}, {}]}}}"#)
+                .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "agent.json: Infrastructure.Settings.Sources[0] of type File needs SettingsPath"
+            "agent.json: Infrastructure.Settings.Sources[1]: Missing source type"
         );
         let error =
             resolve(r#"{"Infrastructure": {"Settings": {"Sources": [{"Type": "Pigeon"}]}}}"#)
                 .unwrap_err();
-        assert!(error.to_string().contains("has type 'Pigeon'"), "{error}");
+        assert!(
+            error.to_string().ends_with("Unknown source type 'Pigeon'"),
+            "{error}"
+        );
     }
 }

@@ -124,6 +124,8 @@ pub(super) async fn connect(agent: Arc<Agent>, subscribing: Arc<AtomicBool>) -> 
             attempts += 1;
             tokio::time::sleep(pause(attempts, random())).await;
             forget_address(&agent, server).await;
+            let urls = agent.settings.get().mbus_urls();
+            agent.platform.protect_message_bus(&urls).await;
             match target.open(server, &agent.bus, &subscribing).await {
                 Ok(connection) => {
                     tracing::info!(server = %place(server), subject = target.subject, "connected to NATS");

@@ -6,6 +6,7 @@
 use super::{DefaultNetwork, Dirs, Error, InstanceFiles, Platform, files};
 use async_trait::async_trait;
 use bosh_protocol::{
+    Secret,
     disk::DiskSettings,
     network::{Network, Networks},
     settings::{JobDir, RunDir},
@@ -180,6 +181,10 @@ impl Platform for Dummy {
     async fn setup_firewall(&self) -> Result<(), Error> {
         self.call("setup_firewall", "")
     }
+    async fn protect_message_bus(&self, urls: &[Secret]) {
+        // Nothing that could be made to fail.
+        let _ = self.call("protect_message_bus", &urls.len().to_string());
+    }
     async fn remove_dev_tools(&self) -> Result<(), Error> {
         self.call("remove_dev_tools", "")
     }
@@ -195,6 +200,14 @@ impl Platform for Dummy {
     }
     async fn setup_logrotate(&self, group: &str, size: &str) -> Result<(), Error> {
         self.call("setup_logrotate", &format!("{group} {size}"))
+    }
+    async fn file_from_disk(&self, disk: &Path, file: &str) -> Result<Vec<u8>, Error> {
+        self.call("file_from_disk", &format!("{} {file}", disk.display()))?;
+        Ok(Vec::new())
+    }
+    async fn file_from_cdrom(&self, file: &str) -> Result<Vec<u8>, Error> {
+        self.call("file_from_cdrom", file)?;
+        Ok(Vec::new())
     }
     async fn adjust_persistent_disk_partitioning(
         &self,

@@ -31,6 +31,7 @@ pub use owner::{Owner, User, group, user, users};
 
 use async_trait::async_trait;
 use bosh_protocol::{
+    Secret,
     disk::DiskSettings,
     network::{Network, Networks},
     settings::{JobDir, RunDir},
@@ -112,6 +113,9 @@ pub trait Platform: Send + Sync {
     async fn monit_credentials(&self) -> Result<(String, String), Error>;
     /// Restricts who may speak to monit's port. A machine without a packet filter is no error.
     async fn setup_firewall(&self) -> Result<(), Error>;
+    /// Restricts who may speak to the message bus, by the addresses that its names have now: to be called before each
+    /// connection. Never an error: a machine without a packet filter goes on without.
+    async fn protect_message_bus(&self, urls: &[Secret]);
     /// Deletes the files that /var/vcap/bosh/etc/dev_tools_file_list names; no list, nothing to do.
     async fn remove_dev_tools(&self) -> Result<(), Error>;
     /// Deletes the files that /var/vcap/bosh/etc/static_libraries_list names; no list, nothing to do.
@@ -122,6 +126,13 @@ pub trait Platform: Send + Sync {
     async fn setup_runtime_configuration(&self) -> Result<(), Error>;
     /// Writes the logrotate configuration of job logs; `size` is as logrotate takes it, `50M`.
     async fn setup_logrotate(&self, group: &str, size: &str) -> Result<(), Error>;
+
+    // What settings may have to be read from.
+
+    /// A file of a disk that is not mounted, given by its path on that.
+    async fn file_from_disk(&self, disk: &Path, file: &str) -> Result<Vec<u8>, Error>;
+    /// A file of the CD in the drive, which is ejected then.
+    async fn file_from_cdrom(&self, file: &str) -> Result<Vec<u8>, Error>;
 
     // Persistent disks.
 

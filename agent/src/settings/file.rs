@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bosh_protocol::Settings;
 
-use super::Error;
+use super::{Error, parse};
 
 /// Reads the file; it must be there.
 pub(super) fn settings(path: &Path) -> Result<Settings, Error> {
@@ -13,10 +13,7 @@ pub(super) fn settings(path: &Path) -> Result<Settings, Error> {
         origin: origin(),
         source,
     })?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
-        origin: origin(),
-        source,
-    })
+    parse(&bytes, origin)
 }
 
 /// A file has no keys of its infrastructure, but it has to be there. Upstream fails the boot otherwise.

@@ -10,7 +10,7 @@ use bosh_protocol::{DiskCid, Settings, UpdateSettings};
 
 use super::{Error, Sources, store};
 
-/// Settings and what has been added to them. All methods do short, local file I/O only.
+/// Settings and what has been added to them. Methods that are not async do short, local file I/O only.
 #[derive(Debug)]
 pub struct Service {
     sources: Sources,
@@ -30,11 +30,10 @@ impl Service {
         }
     }
 
-    /// Reads the settings from their source, or from the last copy if the source is gone, as CD-ROMs are after the first boot.
-    pub fn load(&self) -> Result<(), Error> {
-        let fetched = self.sources.settings();
-        let _files = self.lock();
-        let (mut settings, from_source) = match fetched {
+    /// Reads the settings from their source, or from the last copy if the source is gone, as CD-ROMs are after the first
+    /// boot. Settings that must not touch a disk say so themselves: their tmpfs is made before they are kept.
+    pub async fn load(&self) -> Result<(), Error> {
+        let (mut settings, from_source) = match self.sources.settings().await {
             Ok(settings) => (settings, true),
             Err(error) => match self.cached() {
                 Some(settings) => {
@@ -48,6 +47,11 @@ impl Service {
             },
         };
         let tmpfs = settings.env.bosh.agent.settings.tmpfs;
+        if tmpfs && from_source {
+            let made = self.sources.platform().setup_settings_tmpfs().await;
+            made.map_err(Error::Tmpfs)?;
+        }
+        let _files = self.lock();
         settings.update =
             store::read(&self.path(tmpfs, "update_settings.json"))?.unwrap_or_default();
         if from_source {
@@ -55,25 +59,6 @@ impl Service {
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         Ok(())
-    }
-
-    /// Reads the settings from their source without keeping a copy: they may say that it must not touch a disk.
-    pub fn fetch(&self) -> Result<(), Error> {
-        match self.sources.settings() {
-            Ok(settings) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-                Ok(())
-            }
-            // `load` will make do with the last copy.
-            Err(error) if self.cached().is_some() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the source of the settings is gone"
-                );
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// The settings as last loaded; addresses from DHCP are not filled in.
@@ -91,8 +76,8 @@ impl Service {
     }
 
     /// The infrastructure's key for `vcap`.
-    pub fn public_ssh_key(&self) -> Result<Option<String>, Error> {
-        self.sources.public_ssh_key()
+    pub async fn public_ssh_key(&self) -> Result<Option<String>, Error> {
+        self.sources.public_ssh_key().await
     }
 
     /// Every persistent disk the VM has been told about.
@@ -195,30 +180,33 @@ mod tests {
 
     use super::*;
     use crate::config::Source;
+    use crate::platform::{Dirs, dummy::Dummy};
 
     fn service(dir: &Path) -> Service {
+        let platform = Arc::new(Dummy::new(Dirs::new(dir)));
+        let source = Source::File(dir.join("env.json"));
         Service::new(
-            Sources::new(vec![Source::File(dir.join("env.json"))]).unwrap(),
+            Sources::new(vec![source], platform).unwrap(),
             dir.join("bosh"),
         )
     }
 
-    #[test]
-    fn survives_the_loss_of_its_source() {
+    #[tokio::test]
+    async fn survives_the_loss_of_its_source() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(service(dir.path()).load().is_err());
+        assert!(service(dir.path()).load().await.is_err());
         std::fs::write(dir.path().join("env.json"), r#"{"agent_id": "a"}"#).unwrap();
-        service(dir.path()).load().unwrap();
+        service(dir.path()).load().await.unwrap();
         std::fs::remove_file(dir.path().join("env.json")).unwrap();
         let service = service(dir.path());
-        service.load().unwrap();
+        service.load().await.unwrap();
         assert_eq!(service.get().agent_id.as_str(), "a");
         service.invalidate().unwrap();
-        assert!(service.load().is_err());
+        assert!(service.load().await.is_err());
     }
 
-    #[test]
-    fn disks_from_settings_and_from_hints() {
+    #[tokio::test]
+    async fn disks_from_settings_and_from_hints() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(
             dir.path().join("env.json"),
@@ -226,7 +214,7 @@ mod tests {
         )
         .unwrap();
         let service = service(dir.path());
-        service.load().unwrap();
+        service.load().await.unwrap();
         let d2 = service
             .get()
             .persistent_disk_from_hint("d2".into(), Some(&DiskHint::Text("/dev/sdc".into())));
@@ -249,18 +237,18 @@ mod tests {
         );
     }
 
-    #[test]
-    fn updates_survive_a_restart() {
+    #[tokio::test]
+    async fn updates_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("env.json"), r#"{"mbus": "nats://old:1"}"#).unwrap();
         let mut update = UpdateSettings::default();
         update.mbus.urls = vec!["nats://new:1".into()];
         let first = service(dir.path());
-        first.load().unwrap();
+        first.load().await.unwrap();
         first.save_update(update).unwrap();
         assert_eq!(first.get().mbus_urls()[0].expose(), "nats://new:1");
         let second = service(dir.path());
-        second.load().unwrap();
+        second.load().await.unwrap();
         assert_eq!(second.get().mbus_urls()[0].expose(), "nats://new:1");
     }
 }

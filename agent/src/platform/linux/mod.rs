@@ -5,7 +5,9 @@
 //! | `boot` | directories and services that are set up once per boot |
 //! | `disk`, `ephemeral` | persistent and ephemeral disks |
 //! | `devices`, `partition`, `filesystem`, `mounts` | finding a disk, partitioning and formatting it, mounting |
+//! | `media` | files of disks and CDs that are not mounted |
 //! | `net`, `interfaces`, `addresses` | interfaces, routes, resolvers |
+//! | [`firewall`] | who may speak to monit's interface and the message bus |
 //! | `users` | passwords, keys, `bosh ssh` |
 //! | `dns`, `certs` | /etc/hosts and DNS records, trusted certificates |
 
@@ -17,7 +19,9 @@ mod disk;
 mod dns;
 mod ephemeral;
 mod filesystem;
+pub mod firewall;
 mod interfaces;
+mod media;
 mod mounts;
 mod net;
 mod partition;
@@ -30,6 +34,7 @@ use super::{
 };
 use async_trait::async_trait;
 use bosh_protocol::{
+    Secret,
     disk::DiskSettings,
     network::{Network, Networks},
     settings::{JobDir, RunDir},
@@ -136,8 +141,11 @@ impl Platform for Linux {
         Linux::monit_credentials(self)
     }
     async fn setup_firewall(&self) -> Result<(), Error> {
-        // The supervisor asks for a password that only root can read, on the loopback interface alone.
+        self.protect_monit();
         Ok(())
+    }
+    async fn protect_message_bus(&self, urls: &[Secret]) {
+        self.protect_nats(urls).await;
     }
     async fn remove_dev_tools(&self) -> Result<(), Error> {
         self.remove_listed("dev_tools_file_list")
@@ -153,6 +161,12 @@ impl Platform for Linux {
     }
     async fn setup_logrotate(&self, group: &str, size: &str) -> Result<(), Error> {
         self.logrotate(group, size).await
+    }
+    async fn file_from_disk(&self, disk: &Path, file: &str) -> Result<Vec<u8>, Error> {
+        self.read_from_disk(disk, file).await
+    }
+    async fn file_from_cdrom(&self, file: &str) -> Result<Vec<u8>, Error> {
+        self.read_from_cdrom(file).await
     }
     async fn adjust_persistent_disk_partitioning(
         &self,

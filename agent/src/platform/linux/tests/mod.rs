@@ -4,6 +4,7 @@
 mod boot;
 mod devices;
 mod disks;
+mod firewall;
 mod ephemeral;
 mod failures;
 mod iscsi;
