@@ -254,3 +254,32 @@ pub struct SetResurrection {
     /// Whether to stop repairing VMs.
     pub resurrection_paused: bool,
 }
+
+/// A certificate among a deployment's variables: `GET /deployments/NAME/certificate_expiry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateExpiry {
+    /// The variable's name.
+    pub name: String,
+    /// The value's id.
+    pub id: String,
+    /// When it stops being valid, ISO 8601.
+    pub expiry_date: String,
+    /// Whole days until then.
+    pub days_left: i64,
+}
+
+/// A property set apart from the manifest: `GET` and `POST /deployments/NAME/properties`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Property {
+    /// Its name; dots make levels.
+    pub name: String,
+    /// Its value, as YAML.
+    pub value: String,
+}
+
+/// Only the value: `GET` and `PUT /deployments/NAME/properties/PROPERTY`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyValue {
+    /// Its value, as YAML.
+    pub value: String,
+}

@@ -1,7 +1,7 @@
-//! `/disks`, `/orphaned_vms`.
+//! `/disks`, `/orphaned_vms`, `/dynamic_disks`, `/networks`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// An orphaned disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,4 +54,85 @@ pub struct Snapshot {
     pub created_at: String,
     /// Taken while nothing wrote to the disk.
     pub clean: bool,
+}
+
+/// A disk that was made apart from any deploy: `GET /dynamic_disks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DynamicDisk {
+    /// What it was named.
+    pub name: String,
+    /// The cloud's id.
+    pub disk_cid: String,
+    /// The deployment's name.
+    pub deployment: Option<String>,
+    /// The instance it is attached to, `group/id`.
+    pub instance: Option<String>,
+    /// Where it is.
+    pub availability_zone: Option<String>,
+    /// Its size in MiB.
+    pub size: i32,
+    /// Its disk type.
+    pub disk_pool_name: String,
+    /// The name of its CPI, empty for the director's own.
+    pub cpi: Option<String>,
+    /// Tags.
+    pub metadata: Value,
+}
+
+/// A disk to make: `POST /dynamic_disks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewDynamicDisk {
+    /// The deployment's name.
+    pub deployment_name: String,
+    /// Where.
+    pub az: String,
+    /// What to name it.
+    pub disk_name: String,
+    /// Its disk type.
+    pub disk_pool_name: String,
+    /// Its size in MiB.
+    pub disk_size: u64,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A disk to attach: `POST /dynamic_disks/NAME/attach`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttachDynamicDisk {
+    /// The instance's id.
+    pub instance_id: String,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A disk to make where there is none, and to attach: `POST /dynamic_disks/provide`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProvideDynamicDisk {
+    /// The instance's id.
+    pub instance_id: String,
+    /// What to name it.
+    pub disk_name: String,
+    /// Its disk type.
+    pub disk_pool_name: String,
+    /// Its size in MiB.
+    pub disk_size: u64,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A managed network that no deployment uses: `GET /networks?orphaned=true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanedNetwork {
+    /// Its name.
+    pub name: String,
+    /// `manual` or `dynamic`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Made when, as `2026-01-31 23:59:59 UTC`.
+    pub created_at: String,
+    /// Orphaned when.
+    pub orphaned_at: String,
 }

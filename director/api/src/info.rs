@@ -41,3 +41,14 @@ pub struct UserAuthentication {
     #[serde(default)]
     pub options: serde_json::Map<String, Value>,
 }
+
+/// A certificate of the director's: `GET /director/certificate_expiry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectorCertificateExpiry {
+    /// The property that holds it, such as `director.ssl.cert`.
+    pub certificate_path: String,
+    /// When it stops being valid, ISO 8601.
+    pub expiry: String,
+    /// Whole days until then.
+    pub days_left: i64,
+}

@@ -11,6 +11,7 @@ mod deployments;
 mod disks;
 mod events;
 mod info;
+mod links;
 mod tasks;
 
 pub use artifacts::*;
@@ -20,6 +21,7 @@ pub use deployments::*;
 pub use disks::*;
 pub use events::*;
 pub use info::*;
+pub use links::*;
 pub use tasks::*;
 
 /// A failed request (upstream: base_controller.rb).

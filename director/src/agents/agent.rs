@@ -340,6 +340,18 @@ impl Agent {
         self.unless_unknown("remove_persistent_disk", sent.await)
     }
 
+    /// Tells the agent of a disk that is not its own to mount.
+    pub async fn add_dynamic_disk(&self, disk_cid: &str, hint: &Value) -> Result<(), Error> {
+        let sent = self.send("add_dynamic_disk", vec![json!(disk_cid), hint.clone()]);
+        self.unless_unknown("add_dynamic_disk", sent.await)
+    }
+
+    /// Has the agent forget a disk that was not its own to mount.
+    pub async fn remove_dynamic_disk(&self, disk_cid: &str) -> Result<(), Error> {
+        let sent = self.send("remove_dynamic_disk", vec![json!(disk_cid)]);
+        self.unless_unknown("remove_dynamic_disk", sent.await)
+    }
+
     /// Copies the old persistent disk to the new one.
     pub async fn migrate_disk(&self, old_cid: &str, new_cid: &str) -> Result<(), Error> {
         let arguments = vec![json!(old_cid), json!(new_cid)];

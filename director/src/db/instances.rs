@@ -200,6 +200,11 @@ pub async fn get(db: &dyn Connection, id: InstanceId) -> Result<Option<Instance>
     first(db, "select * from instances where id = $1", params![id]).await
 }
 
+/// The instance of that id in the world outside.
+pub async fn by_uuid(db: &dyn Connection, uuid: &str) -> Result<Option<Instance>, Error> {
+    first(db, "select * from instances where uuid = $1", params![uuid]).await
+}
+
 /// The instance with that group and uuid, or group and index.
 pub async fn find(
     db: &dyn Connection,

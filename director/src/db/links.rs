@@ -427,3 +427,64 @@ pub async fn remove_stale(
     }
     Ok(())
 }
+
+/// The offer of that number, with its provider.
+pub async fn provider_intent(
+    db: &dyn Connection,
+    id: LinkProviderIntentId,
+) -> Result<Option<(ProviderIntent, Provider)>, Error> {
+    let intent: Option<ProviderIntent> = first(
+        db,
+        "select * from link_provider_intents where id = $1",
+        params![id],
+    )
+    .await?;
+    let Some(intent) = intent else {
+        return Ok(None);
+    };
+    let provider: Option<Provider> = first(
+        db,
+        "select * from link_providers where id = $1",
+        params![intent.link_provider_id],
+    )
+    .await?;
+    Ok(provider.map(|provider| (intent, provider)))
+}
+
+/// The link of that number.
+pub async fn get(db: &dyn Connection, id: LinkId) -> Result<Option<Link>, Error> {
+    first(db, "select * from links where id = $1", params![id]).await
+}
+
+/// The consumer of a link.
+pub async fn consumer_of(db: &dyn Connection, link: &Link) -> Result<Option<Consumer>, Error> {
+    first(
+        db,
+        "select c.* from link_consumers c \
+         join link_consumer_intents i on i.link_consumer_id = c.id where i.id = $1",
+        params![link.link_consumer_intent_id],
+    )
+    .await
+}
+
+/// Deletes a link, what it was wanted by, and the consumer that wants nothing else. Use a transaction.
+pub async fn delete_external(db: &dyn Connection, link: &Link) -> Result<(), Error> {
+    let consumer = consumer_of(db, link).await?;
+    db.execute("delete from links where id = $1", params![link.id])
+        .await?;
+    db.execute(
+        "delete from link_consumer_intents where id = $1 and not exists \
+         (select 1 from links where link_consumer_intent_id = $1)",
+        params![link.link_consumer_intent_id],
+    )
+    .await?;
+    if let Some(consumer) = consumer {
+        db.execute(
+            "delete from link_consumers where id = $1 and not exists \
+             (select 1 from link_consumer_intents where link_consumer_id = $1)",
+            params![consumer.id],
+        )
+        .await?;
+    }
+    Ok(())
+}

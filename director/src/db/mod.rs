@@ -15,7 +15,7 @@
 //! - [`releases`], [`packages`], [`templates`], [`stemcells`]: what it is made of
 //! - [`configs`], [`variables`], [`links`], [`dns`]: how it is put together
 //! - [`tasks`], [`locks`], [`events`], [`problems`]: what happens to it
-//! - [`misc`]: attributes, teams, errand runs, rendered templates, blobs
+//! - [`users`], [`misc`]: local users, attributes, teams, errand runs, rendered templates, blobs
 //!
 //! Rejected: SeaORM entities for each of the fifty tables. Most queries here
 //! are joins over several; entities would cost each build half a minute.
@@ -25,6 +25,7 @@ mod connection;
 pub mod deployments;
 pub mod disks;
 pub mod dns;
+pub mod dynamic_disks;
 pub mod events;
 pub mod instances;
 pub mod ip_addresses;
@@ -32,13 +33,16 @@ pub mod links;
 pub mod locks;
 mod migrations;
 pub mod misc;
+pub mod networks;
 pub mod packages;
 pub mod problems;
+pub mod properties;
 pub mod releases;
 mod row;
 pub mod stemcells;
 pub mod tasks;
 pub mod templates;
+pub mod users;
 pub mod variables;
 pub mod vms;
 

@@ -59,6 +59,8 @@ ids! {
     OrphanedVmId(i32);
     /// A row of `persistent_disks` (not the cloud's id).
     DiskId(i32);
+    /// A row of `dynamic_disks`.
+    DynamicDiskId(i32);
     /// A row of `orphan_disks`.
     OrphanDiskId(i32);
     /// A row of `snapshots`.

@@ -66,6 +66,24 @@ impl Rows {
     }
 }
 
+/// Properties set apart from the manifest, dots in their names as levels and their values read as YAML.
+pub async fn properties(scope: &Scope) -> Result<Map<String, Value>, Error> {
+    let mut all = Map::new();
+    for property in db::properties::list(scope.db(), scope.deployment.id).await? {
+        let value = raw::parse(&property.value).unwrap_or(Value::String(property.value));
+        let mut nested = Map::new();
+        let mut parts = property.name.rsplit('.');
+        if let Some(last) = parts.next() {
+            nested.insert(last.to_owned(), value);
+        }
+        for part in parts {
+            nested = Map::from_iter([(part.to_owned(), Value::Object(nested))]);
+        }
+        raw::merge(&mut all, &nested);
+    }
+    Ok(all)
+}
+
 /// Configs of these ids, parsed.
 pub async fn configs(scope: &Scope, ids: &[ConfigId]) -> Result<Vec<Config>, Error> {
     db::configs::by_ids(scope.db(), ids)

@@ -17,6 +17,7 @@ pub mod finish;
 pub mod links;
 pub mod load;
 pub mod logs;
+pub mod networks;
 pub mod parallel;
 pub mod persist;
 pub mod plan;

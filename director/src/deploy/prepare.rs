@@ -13,10 +13,10 @@ use super::plan::{Chance, Current, Placement, place, plan};
 use super::render::Renderer;
 use super::scope::Scope;
 use super::subject::Subject;
-use super::{Error, dns, links, subjects, variables};
+use super::{Error, dns, links, networks, subjects, variables};
 use crate::db::{self, ConfigId, InstanceId, VariableSetId};
 use crate::manifest::resolved::{Desired, Lifecycle};
-use crate::manifest::{Input, InstanceGroup, Options, raw, resolve};
+use crate::manifest::{Input, InstanceGroup, Options, Settings, raw, resolve};
 use crate::template::Rendered;
 use crate::variables::Values;
 
@@ -122,9 +122,14 @@ pub async fn wanted(scope: &Scope, request: &Request) -> Result<Desired, Error> 
 /// Works everything out that comes before rendering; nothing is written in a dry run.
 pub async fn prepare(scope: &Scope, request: Request) -> Result<Prepared, Error> {
     let dry = request.options.dry_run;
-    let input = input(scope, &request).await?;
+    let mut input = input(scope, &request).await?;
     let known = input.values.clone();
-    let desired = resolve(&input)?;
+    let mut desired = resolve(&input)?;
+    if !dry && networks::ensure(scope, &desired, &known).await? {
+        // Only now is it known which addresses they have.
+        input.settings.managed_networks = networks::known(scope).await?;
+        desired = resolve(&input)?;
+    }
     let rows = Rows::of(scope).await?;
     let fix = request.options.fix;
     let mut current =
@@ -266,8 +271,14 @@ async fn input(scope: &Scope, request: &Request) -> Result<Input, Error> {
         cpis,
         values,
         teams: load::teams(scope).await?,
-        options: request.options.clone(),
-        settings: (*scope.settings).clone(),
+        options: Options {
+            properties: load::properties(scope).await?,
+            ..request.options.clone()
+        },
+        settings: Settings {
+            managed_networks: networks::known(scope).await?,
+            ..(*scope.settings).clone()
+        },
         manifest,
         cloud_configs,
         runtime_configs,
@@ -370,6 +381,27 @@ async fn number(
     Ok(tx.commit().await?)
 }
 
+/// The numbers of zones, networks and groups that short DNS names are made of.
+pub(crate) async fn numbers(db: &dyn db::Connection) -> Result<Index, db::Error> {
+    let named = |(id, name): (i32, String)| (name, i64::from(id));
+    let mut index = Index {
+        azs: db::dns::azs(db).await?.into_iter().map(named).collect(),
+        networks: db::dns::networks(db)
+            .await?
+            .into_iter()
+            .map(named)
+            .collect(),
+        ..Index::default()
+    };
+    for group in db::dns::groups(db).await? {
+        index.groups.insert(
+            (group.kind, group.name, group.deployment),
+            i64::from(group.id),
+        );
+    }
+    Ok(index)
+}
+
 /// The numbers there are.
 async fn index(
     scope: &Scope,
@@ -377,26 +409,7 @@ async fn index(
     placement: &Placement,
     written: &Written,
 ) -> Result<Index, Error> {
-    let named = |(id, name): (i32, String)| (name, i64::from(id));
-    let mut index = Index {
-        azs: db::dns::azs(scope.db())
-            .await?
-            .into_iter()
-            .map(named)
-            .collect(),
-        networks: db::dns::networks(scope.db())
-            .await?
-            .into_iter()
-            .map(named)
-            .collect(),
-        ..Index::default()
-    };
-    for group in db::dns::groups(scope.db()).await? {
-        index.groups.insert(
-            (group.kind, group.name, group.deployment),
-            i64::from(group.id),
-        );
-    }
+    let mut index = numbers(scope.db()).await?;
     for row in &rows.instances {
         index
             .instances

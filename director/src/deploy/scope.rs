@@ -237,6 +237,7 @@ pub(crate) fn settings(director: &Director) -> Settings {
         director_ips: Vec::new(),
         trusted_certs_sha1: sha1(config.trusted_certs.as_bytes()),
         blobstore_config_sha1: sha1(blobstores.to_string().as_bytes()),
+        managed_networks: None,
         nats_config_sha1: director.nats_ca.fingerprint(&director.nats_server_ca),
     }
 }

@@ -145,12 +145,6 @@ pub(super) async fn delete_vm(request: Request, Path(cid): Path<String>) -> Resu
     reply::enqueue(&request, work, None, description).await
 }
 
-/// Managed networks are not there yet, so none is orphaned.
-pub(super) async fn networks(request: Request) -> Result {
-    request.require(Permission::Admin)?;
-    Ok(reply::json(&json!([])))
-}
-
 pub(super) async fn clean_up(request: Request, body: Bytes) -> Result {
     request.require(Permission::Admin)?;
     let wanted: Cleanup = request.json(&body)?;
@@ -185,7 +179,7 @@ pub(super) async fn resource(request: Request, Path(id): Path<String>) -> Result
 }
 
 pub(super) async fn deployed_variable(request: Request, Path(name): Path<String>) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let db = &request.director.db;
     let users = db::variables::deployments_using(db, &name).await?;
     let deployments: Vec<_> = users

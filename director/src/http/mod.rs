@@ -6,16 +6,21 @@
 //! `error` is the only place where errors become replies.
 
 mod auth;
+mod certificates;
 mod configs;
 mod deployments;
 mod diff;
+mod dynamic_disks;
 mod errands;
 mod error;
 mod events;
 mod info;
 mod instances;
+mod links;
 mod misc;
+mod networks;
 mod problems;
+mod properties;
 mod releases;
 mod reply;
 mod request;

@@ -1,17 +1,19 @@
 //! Which handler answers what.
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Uri};
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware;
 use axum::routing::{any, delete, get, post, put};
+use axum::{Extension, Router};
 
-use super::auth::User;
+use super::auth::{Asking, Gate, guard};
 use super::error::Error;
 use super::typed_configs::Kind;
 use super::{
-    Request, configs, deployments, errands, events, info, instances, misc, problems, releases,
-    snapshots, stemcells, tasks, typed_configs,
+    Request, certificates, configs, deployments, dynamic_disks, errands, events, info, instances,
+    links, misc, networks, problems, properties, releases, snapshots, stemcells, tasks,
+    typed_configs,
 };
 use crate::app::Director;
 
@@ -67,7 +69,8 @@ pub fn router(director: Director) -> Router {
         .route("/orphan_disks/{cid}", delete(misc::delete_orphan_disk))
         .route("/orphaned_vms", get(misc::orphaned_vms))
         .route("/vms/{cid}", delete(misc::delete_vm))
-        .route("/networks", get(misc::networks))
+        .route("/networks", get(networks::list))
+        .route("/networks/{name}", delete(networks::delete))
         .route("/cleanup", post(misc::clean_up))
         .route("/cleanup/dryrun", get(misc::clean_up_dry_run))
         .route("/resources/{*id}", get(misc::resource))
@@ -75,6 +78,23 @@ pub fn router(director: Director) -> Router {
             "/resurrection",
             get(misc::resurrection).put(misc::set_resurrection),
         )
+        .route(
+            "/director/certificate_expiry",
+            get(certificates::of_director),
+        )
+        .route(
+            "/dynamic_disks",
+            get(dynamic_disks::list).post(dynamic_disks::create),
+        )
+        .route("/dynamic_disks/provide", post(dynamic_disks::provide))
+        .route("/dynamic_disks/{name}", delete(dynamic_disks::delete))
+        .route("/dynamic_disks/{name}/attach", post(dynamic_disks::attach))
+        .route("/dynamic_disks/{name}/detach", post(dynamic_disks::detach))
+        .route("/links", get(links::list).post(links::create))
+        .route("/links/{id}", delete(links::delete))
+        .route("/link_providers", get(links::providers))
+        .route("/link_consumers", get(links::consumers))
+        .route("/link_address", get(links::address))
         .route("/deployed_variables/{*name}", get(misc::deployed_variable))
         .route(
             "/deployments",
@@ -87,6 +107,10 @@ pub fn router(director: Director) -> Router {
     router
         .fallback(any(nowhere))
         .method_not_allowed_fallback(nowhere)
+        .layer(middleware::from_fn_with_state(
+            Gate::new(director.clone()),
+            guard,
+        ))
         .with_state(director)
 }
 
@@ -104,6 +128,17 @@ fn deployment() -> Router<Director> {
     Router::new()
         .route(&at(""), get(deployments::show).delete(deployments::delete))
         .route(&at("/diff"), post(deployments::diff))
+        .route(
+            &at("/properties"),
+            get(properties::list).post(properties::create),
+        )
+        .route(
+            &at("/properties/{property}"),
+            get(properties::show)
+                .put(properties::update)
+                .delete(properties::delete),
+        )
+        .route(&at("/certificate_expiry"), get(certificates::of_deployment))
         .route(&at("/variables"), get(deployments::variables))
         .route(&at("/vms"), get(instances::vms))
         .route(&at("/instances"), get(instances::list))
@@ -144,8 +179,8 @@ fn deployment() -> Router<Director> {
         .route(&at("/scan_and_fix"), put(problems::scan_and_fix))
 }
 
-async fn nowhere(State(director): State<Director>, uri: Uri, headers: HeaderMap) -> Error {
-    match User::from_headers(&headers, &director.config) {
+async fn nowhere(Extension(asking): Extension<Asking>, uri: Uri) -> Error {
+    match asking.0 {
         Some(_) => Error::no_endpoint(uri.path()),
         None => Error::Unauthorized(uri.path().to_owned()),
     }

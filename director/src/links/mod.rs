@@ -15,4 +15,4 @@ mod resolve;
 mod wants;
 
 pub use model::{Consumer, External, Found, Others, Provider, Resolved};
-pub use resolve::resolve;
+pub use resolve::{choose_addresses, resolve};

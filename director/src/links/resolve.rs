@@ -227,8 +227,12 @@ fn complaint(consumer: &Consumer, candidates: &[Candidate<'_>], network: Option<
     text
 }
 
-/// Puts the addresses of the wanted network and kind in place, and takes the others out.
-fn choose_addresses(
+/// Puts the addresses of the wanted network and kind in place, and takes the others out: what a consumer sees of a
+/// provider's content.
+///
+/// # Errors
+/// The provider has no such network.
+pub fn choose_addresses(
     content: &Value,
     network: Option<&str>,
     ip_addresses: Option<&Value>,

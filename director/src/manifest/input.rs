@@ -71,6 +71,8 @@ pub struct Options {
     pub dry_run: bool,
     /// An errand's instance group that is to be started now: it gets addresses and VMs as services do.
     pub start_errand: Option<String>,
+    /// Properties set apart from the manifest: what it says goes before them.
+    pub properties: Map<String, Value>,
 }
 
 /// What director.yml adds to the meaning of a manifest.
@@ -98,6 +100,24 @@ pub struct Settings {
     pub blobstore_config_sha1: String,
     /// SHA-1 over the NATS configuration as handed to agents.
     pub nats_config_sha1: String,
+    /// Networks that CPIs made; `None` when `networks.enable_cpi_management` is off.
+    pub managed_networks: Option<ManagedNetworks>,
+}
+
+/// Networks that CPIs made: name of the network -> name of the subnet -> what was made.
+pub type ManagedNetworks = BTreeMap<String, BTreeMap<String, ManagedSubnet>>;
+
+/// A subnet that a CPI made: what it says goes before the cloud config.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ManagedSubnet {
+    /// Its addresses.
+    pub range: Option<String>,
+    /// Its gateway.
+    pub gateway: Option<String>,
+    /// Addresses never handed out, beside those of the cloud config: a list of addresses and ranges.
+    pub reserved: Value,
+    /// What VMs on it get as its cloud properties.
+    pub cloud_properties: Map<String, Value>,
 }
 
 impl Default for Settings {
@@ -114,6 +134,7 @@ impl Default for Settings {
             trusted_certs_sha1: String::new(),
             blobstore_config_sha1: String::new(),
             nats_config_sha1: String::new(),
+            managed_networks: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::error::{Error, Kind};
-use super::input::Settings;
+use super::input::{ManagedNetworks, Settings};
 use super::ip::{Block, parse_range};
 use super::raw::{Section, canonical};
 use super::resolved::{Az, Network, NetworkKind, Subnet};
@@ -89,9 +89,17 @@ pub fn read(spec: &Value, azs: &[Arc<Az>], settings: &Settings) -> Result<Networ
 fn manual(section: Section<'_>, azs: &[Arc<Az>], settings: &Settings) -> Result<Network, Error> {
     let name = section.string("name")?;
     canonical(&name)?;
+    let managed = settings
+        .managed_networks
+        .as_ref()
+        .filter(|_| section.get("managed") == Some(&Value::Bool(true)));
     let mut subnets: Vec<Subnet> = Vec::new();
     for spec in section.array("subnets")? {
-        let subnet = manual_subnet(&name, Section::of(spec)?, azs, settings)?;
+        let spec = Section::of(spec)?;
+        let subnet = match managed {
+            Some(made) => managed_subnet(&name, spec, azs, settings, made)?,
+            None => manual_subnet(&name, spec, azs, settings)?,
+        };
         for other in &subnets {
             if let (Some(a), Some(b)) = (other.range, subnet.range)
                 && a.overlaps(&b)
@@ -128,7 +136,7 @@ fn manual(section: Section<'_>, azs: &[Arc<Az>], settings: &Settings) -> Result<
         cloud_properties: section
             .hash_or_empty("cloud_properties")
             .unwrap_or_default(),
-        managed: section.optional_boolean("managed")?.unwrap_or(false),
+        managed: managed.is_some(),
     })
 }
 
@@ -154,6 +162,54 @@ fn blocks(value: &Value) -> Result<Vec<Block>, Error> {
             format!("Invalid IP or CIDR format: {other}"),
         )),
     }
+}
+
+/// A subnet that a CPI makes: what was made goes before what the cloud config says, and until then it may have no
+/// range.
+fn managed_subnet(
+    network: &str,
+    section: Section<'_>,
+    azs: &[Arc<Az>],
+    settings: &Settings,
+    made: &ManagedNetworks,
+) -> Result<Subnet, Error> {
+    let name = section.string("name")?;
+    let made = made.get(network).and_then(|subnets| subnets.get(&name));
+    let mut spec = section.to_map();
+    if let Some(made) = made {
+        for (key, value) in [("range", &made.range), ("gateway", &made.gateway)] {
+            if let Some(value) = value {
+                spec.insert(key.into(), Value::String(value.clone()));
+            }
+        }
+        let reserved = vec![section.value("reserved").clone(), made.reserved.clone()];
+        spec.insert("reserved".into(), Value::Array(reserved));
+        let properties = made.cloud_properties.clone();
+        spec.insert("cloud_properties".into(), Value::Object(properties));
+    }
+    let spec = Value::Object(spec);
+    let section = Section::of(&spec)?;
+    if section.has("range") {
+        let settings = Settings {
+            ignore_missing_gateway: true,
+            ..settings.clone()
+        };
+        return manual_subnet(network, section, azs, &settings);
+    }
+    Ok(Subnet {
+        name: Some(name),
+        dns: name_servers(network, section)?,
+        azs: zones(section, network, azs)?,
+        cloud_properties: section.hash_or_empty("cloud_properties")?,
+        netmask_bits: netmask_bits(section)?,
+        prefix: prefix(section)?.unwrap_or(32),
+        ..Subnet::default()
+    })
+}
+
+fn netmask_bits(section: Section<'_>) -> Result<Option<u8>, Error> {
+    let bits = section.optional_integer("netmask_bits")?;
+    Ok(bits.and_then(|bits| u8::try_from(bits).ok()))
 }
 
 fn manual_subnet(
@@ -239,9 +295,7 @@ fn manual_subnet(
         restricted,
         statics,
         cloud_properties: section.hash_or_empty("cloud_properties")?,
-        netmask_bits: section
-            .optional_integer("netmask_bits")?
-            .and_then(|bits| u8::try_from(bits).ok()),
+        netmask_bits: netmask_bits(section)?,
         prefix,
     })
 }

@@ -106,6 +106,11 @@ impl<'a> Section<'a> {
         Self { map: Some(map) }
     }
 
+    /// All of it; empty for a null.
+    pub fn to_map(self) -> Map<String, Value> {
+        self.map.cloned().unwrap_or_default()
+    }
+
     /// Whether `key` is written, be it with a null.
     pub fn has(&self, key: &str) -> bool {
         self.map.is_some_and(|map| map.contains_key(key))

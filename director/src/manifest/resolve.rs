@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use super::addons::{self, Level};
 use super::error::{Error, Kind};
-use super::input::Input;
+use super::input::{Input, Options};
 use super::raw::{Section, canonical};
 use super::resolved::{Desired, InstanceGroup, Release};
 use super::update::{Amount, SkipDrain, Update};
 use super::version::Version;
-use super::{cloud, features, groups, properties, releases};
+use super::{cloud, features, groups, properties, raw, releases};
 use crate::variables::definition;
 use crate::variables::interpolate::{
     IN_CLOUD_CONFIG, IN_MANIFEST, IN_RUNTIME_CONFIG, Rules, interpolate,
@@ -112,7 +112,7 @@ pub fn resolve(input: &Input) -> Result<Desired, Error> {
         }
     }
     for group in &mut instance_groups {
-        bind(group)?;
+        bind(group, &input.options)?;
         check_packages(group)?;
         check_exported_from(group, &all_releases)?;
     }
@@ -300,10 +300,14 @@ fn is_latest(version: &str) -> bool {
 }
 
 /// Works out properties and run-time packages of the group's jobs.
-fn bind(group: &mut InstanceGroup) -> Result<(), Error> {
+fn bind(group: &mut InstanceGroup, options: &Options) -> Result<(), Error> {
     let mut packages = Vec::new();
     let mut seen = BTreeMap::new();
     for job in &mut group.jobs {
+        if !options.properties.is_empty() {
+            let over = std::mem::replace(&mut job.given, options.properties.clone());
+            raw::merge(&mut job.given, &over);
+        }
         job.properties = properties::bind(&job.catalog, &job.given)?;
         for name in &job.catalog.spec.packages {
             let package = job.release.package(name).ok_or_else(|| {

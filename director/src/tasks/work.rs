@@ -88,6 +88,20 @@ work! {
     DeleteSnapshots(jobs::delete_snapshots::DeleteSnapshots) = "delete_snapshot", "normal";
     /// Deletion of all snapshots of a deployment.
     DeleteDeploymentSnapshots(jobs::delete_deployment_snapshots::DeleteDeploymentSnapshots) = "delete_deployment_snapshots", "normal";
+    /// Deletion of orphaned managed networks.
+    DeleteOrphanNetworks(jobs::delete_orphan_networks::DeleteOrphanNetworks) = "delete_orphan_networks", "normal";
+    /// By the clock: old orphaned networks.
+    CleanOrphanedNetworks(jobs::clean_orphaned_networks::CleanOrphanedNetworks) = "scheduled_orphaned_network_cleanup", "normal";
+    /// Making a disk apart from any deploy.
+    CreateDynamicDisk(jobs::dynamic_disks::create::CreateDynamicDisk) = "create_dynamic_disk", "urgent";
+    /// Attaching such a disk.
+    AttachDynamicDisk(jobs::dynamic_disks::attach::AttachDynamicDisk) = "attach_dynamic_disk", "urgent";
+    /// Making, where there is none, and attaching such a disk.
+    ProvideDynamicDisk(jobs::dynamic_disks::provide::ProvideDynamicDisk) = "provide_dynamic_disk", "urgent";
+    /// Detaching such a disk.
+    DetachDynamicDisk(jobs::dynamic_disks::detach::DetachDynamicDisk) = "detach_dynamic_disk", "urgent";
+    /// Deletion of such a disk.
+    DeleteDynamicDisk(jobs::dynamic_disks::delete::DeleteDynamicDisk) = "delete_dynamic_disk", "urgent";
     /// By the clock: snapshots of all deployments.
     SnapshotDeployments(jobs::snapshot_deployments::SnapshotDeployments) = "snapshot_deployments", "normal";
     /// By the clock: snapshots of the director's own disks.

@@ -65,7 +65,9 @@ pub fn encode(
                 if let Some(uuid) = uuid {
                     parts.push(format!("m{}", number(index.instances.get(uuid))));
                 }
-                parts.push(format!("n{}", number(index.networks.get(query.network))));
+                if !query.network.is_empty() {
+                    parts.push(format!("n{}", number(index.networks.get(query.network))));
+                }
             }
             match query.initial_health_check {
                 Some("synchronous") => parts.push("y1".into()),

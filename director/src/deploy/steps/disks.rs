@@ -131,6 +131,33 @@ pub async fn detach_all(scope: &Scope, subject: &Subject) -> Result<(), Error> {
     for disk in &subject.disks {
         detach(scope, subject, disk).await?;
     }
+    detach_dynamic(scope, subject).await
+}
+
+/// Detaches the disks that were attached apart from any deploy (upstream: steps/detach_dynamic_disk_step.rb).
+async fn detach_dynamic(scope: &Scope, subject: &Subject) -> Result<(), Error> {
+    let Some(vm) = &subject.vm else { return Ok(()) };
+    let cid = vm.cid.as_deref().unwrap_or_default();
+    for disk in db::dynamic_disks::by_vm(scope.db(), vm.id).await? {
+        let agent = subject.agent(scope)?;
+        agent.remove_dynamic_disk(&disk.disk_cid).await?;
+        let version = crate::deploy::scope::api_version(vm);
+        let cpi = scope.cpi(disk.cpi.as_deref().unwrap_or_default(), version)?;
+        match cpi.detach_disk(cid, &disk.disk_cid, scope.log()).await {
+            Err(error) if error.is_disk_not_attached() => {
+                let disk = &disk.disk_cid;
+                return Err(Error::new(
+                    Code::CloudDiskNotAttached,
+                    format!(
+                        "'{cid}' VM should have dynamic disk '{disk}' attached but it doesn't \
+                         (according to CPI)"
+                    ),
+                ));
+            }
+            other => other?,
+        }
+        db::dynamic_disks::set_detached(scope.db(), disk.id).await?;
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use crate::db::events::NewEvent;
 use crate::deploy::load::Rows;
 use crate::deploy::scope::Scope;
 use crate::deploy::steps::{delete_instance, stop};
-use crate::deploy::{dns, parallel, subjects};
-use crate::tasks::{Context, Error};
+use crate::deploy::{dns, networks, parallel, subjects};
+use crate::tasks::{Context, Error, Stage};
 
 /// Deletes a deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -92,7 +92,23 @@ impl DeleteDeployment {
                 Ok::<_, Error>(db::deployments::set_release_versions(&director.db, id, &[]).await?)
             })
             .await?;
-        let stage = task.stage("Deleting properties", Vec::new(), Some(0));
+        let properties = db::properties::list(&director.db, id).await?;
+        let stage = task.stage("Deleting properties", Vec::new(), Some(properties.len()));
+        for property in properties {
+            stage
+                .run(property.name.clone(), async {
+                    db::properties::delete(&director.db, id, &property.name).await?;
+                    Ok::<_, Error>(())
+                })
+                .await?;
+        }
+        stage
+            .run(
+                "Deleting dynamic disks",
+                self.delete_dynamic_disks(&scope, &stage),
+            )
+            .await?;
+        networks::leave_all(&scope).await?;
         stage
             .run("Destroying deployment", async {
                 let tx = director.db.begin().await?;
@@ -101,5 +117,33 @@ impl DeleteDeployment {
             })
             .await?;
         dns::publish(&scope).await
+    }
+
+    /// Deletes the disks that were made apart from any deploy. Upstream: disk_deleter.rb.
+    async fn delete_dynamic_disks(&self, scope: &Scope, stage: &Stage) -> Result<(), Error> {
+        for disk in db::dynamic_disks::by_deployment(scope.db(), scope.deployment.id).await? {
+            let (name, cid) = (&disk.name, &disk.disk_cid);
+            let cpi = scope.cpi(disk.cpi.as_deref().unwrap_or_default(), None)?;
+            let delete = async {
+                if cpi.has_disk(cid, scope.log()).await? {
+                    cpi.delete_disk(cid, scope.log()).await?;
+                }
+                Ok::<_, Error>(())
+            };
+            let event = scope.event("delete", "disk", Some(name.clone()));
+            let work = async {
+                match delete.await {
+                    Err(error) if self.force && !error.is_cancelled() => {
+                        scope.task.debug(format!("force deleting: {error}"));
+                    }
+                    other => other?,
+                }
+                db::dynamic_disks::delete(scope.db(), disk.id).await?;
+                Ok::<_, Error>(())
+            };
+            let work = scope.task.recorded(event, work);
+            stage.run(format!("{name}/{cid}"), work).await?;
+        }
+        Ok(())
     }
 }

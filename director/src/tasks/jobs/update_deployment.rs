@@ -13,7 +13,7 @@ use crate::deploy::execute::Execution;
 use crate::deploy::plan::Plan;
 use crate::deploy::prepare::{Ask, Prepared, Request, prepare};
 use crate::deploy::scope::Scope;
-use crate::deploy::{finish, persist, subjects};
+use crate::deploy::{finish, networks, persist, subjects};
 use crate::tasks::{Context, Error};
 use crate::{compile, manifest};
 
@@ -200,6 +200,9 @@ impl UpdateDeployment {
         if changed {
             execution.post_deploy().await?;
         }
+        if self.options.deploy {
+            networks::leave(scope, &prepared.desired).await?;
+        }
         finish::tidy(scope, &prepared).await
     }
 
@@ -253,7 +256,7 @@ impl Options {
             max_in_flight: self.max_in_flight.clone(),
             job_states: job_states.collect(),
             dry_run: self.dry_run,
-            start_errand: None,
+            ..manifest::Options::default()
         }
     }
 }
