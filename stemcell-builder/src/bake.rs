@@ -69,9 +69,9 @@ pub enum StepError {
     /// A program in the tree.
     #[error(transparent)]
     Command(#[from] command::Error),
-    /// The agent's binary.
-    #[error("could not read the agent's binary '{}'", path.display())]
-    Agent {
+    /// The agent's or monit's binary.
+    #[error("could not read the binary '{}'", path.display())]
+    Binary {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -200,14 +200,8 @@ impl Baker<'_> {
             Step::File { path, mode, text } => rootfs.write(path, mode.0, &mut text.as_bytes())?,
             Step::Append { path, text } => rootfs.append(path, text)?,
             Step::Link { path, target } => rootfs.link(path, target)?,
-            Step::Agent { path } => {
-                let agent = &self.recipe.agent;
-                let mut file = fs::File::open(agent).map_err(|source| StepError::Agent {
-                    path: agent.clone(),
-                    source,
-                })?;
-                rootfs.write(path, 0o755, &mut file)?;
-            }
+            Step::Agent { path } => self.binary(&self.recipe.agent, path)?,
+            Step::Monit { path } => self.binary(&self.recipe.monit, path)?,
             Step::Run { line } => {
                 self.chroot.run(line)?;
             }
@@ -228,6 +222,14 @@ impl Baker<'_> {
             }
         }
         Ok(())
+    }
+
+    fn binary(&self, from: &Path, to: &str) -> Result<(), StepError> {
+        let mut file = fs::File::open(from).map_err(|source| StepError::Binary {
+            path: from.to_owned(),
+            source,
+        })?;
+        Ok(self.rootfs.write(to, 0o755, &mut file)?)
     }
 
     /// What is packed beside the image.

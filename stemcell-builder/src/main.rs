@@ -35,6 +35,9 @@ struct Build {
     /// The agent: a static binary.
     #[arg(long)]
     agent: PathBuf,
+    /// What is monit in it, for an agent that is not ours: our agent's binary, or monit's. Default: the agent's.
+    #[arg(long)]
+    monit: Option<PathBuf>,
     /// Where the stemcell goes.
     #[arg(long)]
     output: PathBuf,
@@ -81,6 +84,7 @@ fn build(arguments: Build) -> anyhow::Result<()> {
         os: arguments.os,
         infrastructure: arguments.infrastructure,
         agent: arguments.agent,
+        monit: arguments.monit,
         mirror: arguments.mirror,
         version: arguments.version,
         name: arguments.name,

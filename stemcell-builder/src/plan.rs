@@ -78,6 +78,11 @@ pub enum Step {
         /// Path.
         path: String,
     },
+    /// Copies monit's binary to a path.
+    Monit {
+        /// Path.
+        path: String,
+    },
     /// Runs a shell line in the tree; it must succeed.
     Run {
         /// The line.
@@ -180,6 +185,7 @@ mod tests {
                     | Step::Append { path, .. }
                     | Step::Link { path, .. }
                     | Step::Agent { path }
+                    | Step::Monit { path }
                     | Step::Remove { path }
                     | Step::Empty { path }
                     | Step::ListDevTools { path, .. }

@@ -14,6 +14,8 @@ pub struct Raw {
     pub infrastructure: String,
     /// The agent's binary.
     pub agent: PathBuf,
+    /// What is monit in it; the agent's binary unless said otherwise.
+    pub monit: Option<PathBuf>,
     /// Where packages come from, instead of this machine's own sources or the distribution's default.
     pub mirror: Option<String>,
     /// Version of the stemcell.
@@ -31,6 +33,8 @@ pub struct Recipe {
     pub infrastructure: Infrastructure,
     /// The agent's binary: a static ELF file.
     pub agent: PathBuf,
+    /// What is monit: our agent's binary, which is monit by that name, or monit itself. Static too.
+    pub monit: PathBuf,
     /// Where packages come from, if it was said.
     pub mirror: Option<String>,
     /// Version of the stemcell.
@@ -183,9 +187,11 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
-    /// The agent's file cannot be read.
-    #[error("--agent: could not read '{}'", path.display())]
-    Agent {
+    /// A program's file cannot be read.
+    #[error("--{option}: could not read '{}'", path.display())]
+    Binary {
+        /// The option.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -195,7 +201,7 @@ pub enum Error {
 }
 
 impl Recipe {
-    /// Validates what was asked for; looks at the agent's file and at nothing else.
+    /// Validates what was asked for; looks at the programs' files and at nothing else.
     ///
     /// # Errors
     /// [`Error`] names the option and what was expected.
@@ -213,11 +219,10 @@ impl Recipe {
                 });
             }
         };
-        let agent = std::fs::read(&raw.agent).map_err(|source| Error::Agent {
-            path: raw.agent.clone(),
-            source,
-        })?;
-        check_static(&raw.agent, &agent)?;
+        check_static("agent", &raw.agent)?;
+        if let Some(monit) = &raw.monit {
+            check_static("monit", monit)?;
+        }
         if let Some(mirror) = &raw.mirror {
             check_mirror(mirror)?;
         }
@@ -232,6 +237,7 @@ impl Recipe {
         Ok(Self {
             os,
             infrastructure,
+            monit: raw.monit.unwrap_or_else(|| raw.agent.clone()),
             agent: raw.agent,
             mirror: raw.mirror,
             version,
@@ -291,10 +297,15 @@ fn check_mirror(mirror: &str) -> Result<(), Error> {
     })
 }
 
-/// An agent that needs a loader or libraries would not start as process 1 of another distribution.
-fn check_static(path: &Path, elf: &[u8]) -> Result<(), Error> {
+/// A program that needs a loader or libraries would not start in another distribution.
+fn check_static(option: &'static str, path: &Path) -> Result<(), Error> {
+    let elf = std::fs::read(path).map_err(|source| Error::Binary {
+        option,
+        path: path.to_owned(),
+        source,
+    })?;
     let refuse = |what: &str| Error::Option {
-        option: "agent",
+        option,
         reason: format!(
             "expected a static 64 bit Linux binary, '{}' {what}",
             path.display()
@@ -349,6 +360,7 @@ pub(crate) mod tests {
             os: "debian-bookworm".into(),
             infrastructure: "warden".into(),
             agent: agent.to_owned(),
+            monit: None,
             mirror: None,
             version: Some("1.2".into()),
             name: None,
@@ -361,6 +373,7 @@ pub(crate) mod tests {
             os,
             infrastructure: Infrastructure::Warden,
             agent: "/agent".into(),
+            monit: "/agent".into(),
             mirror: None,
             version: "1.2".into(),
             name: format!("bosh-{}", stem(os, Infrastructure::Warden)),
@@ -423,7 +436,7 @@ pub(crate) mod tests {
         }
         assert!(matches!(
             Recipe::resolve(raw(Path::new("/no/such/agent"))),
-            Err(Error::Agent { .. })
+            Err(Error::Binary { .. })
         ));
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::recipe::Os;
 
-const DEBIAN: [&str; 62] = [
+const DEBIAN: [&str; 63] = [
     "adduser",
     "bind9-dnsutils",
     "bison",
@@ -50,6 +50,7 @@ const DEBIAN: [&str; 62] = [
     "psmisc",
     "rsync",
     "rsyslog",
+    "runit",
     "strace",
     "sudo",
     "tcpdump",

@@ -1,14 +1,15 @@
-//! Process 1 and what runs beside the agent. Upstream: `base_warden`, whose process 1 is runit.
+//! Process 1 and what runs beside the agent. Upstream: `base_warden`, `bosh_go_agent`.
 //!
-//! Here process 1 is a shell that starts sshd and cron and runs the agent again and again, as runit would; it reaps
-//! orphans while it waits. The agent itself was not made process 1: the container would end with it, and with it the jobs,
-//! which are to outlive an agent that is killed, replaced, or gives up on a message bus that is away. The host keys are made
-//! at the first boot. rsyslogd starts when the agent says so, because the agent first puts /var/log elsewhere.
+//! As upstream's, process 1 is runit, which runs the agent and, for an agent that asks for it, monit. Where a distribution has
+//! no runit, process 1 is a shell that runs the agent again and again. The agent itself was not made process 1: the container
+//! would end with it, and with it the jobs, which are to outlive an agent that is killed, replaced, or gives up on a message bus
+//! that is away. The host keys are made at the first boot. rsyslogd starts when the agent says so, because the agent first puts
+//! /var/log elsewhere.
 
-use super::agent::{BINARY, CONFIG};
-use super::{directory, file};
+use super::agent::{BINARY, CONFIG, MONIT};
+use super::{directory, file, link, run};
 use crate::plan::Step;
-use crate::recipe::Recipe;
+use crate::recipe::{Family, Recipe};
 
 /// `service NAME ACTION`, for the release scripts that restart one.
 const SERVICE: &str = r#"#!/bin/sh
@@ -61,10 +62,8 @@ done >$run/resolv.conf.new
 mv $run/resolv.conf.new $run/resolv.conf
 "#;
 
-/// The agent's output goes where `bosh logs --agent` looks for it.
-fn init(recipe: &Recipe) -> String {
-    format!(
-        r#"#!/bin/sh
+/// What comes before anything else, whatever process 1 then becomes.
+const FIRST: &str = r#"#!/bin/sh
 # Process 1 of the container: starts what runs beside the agent, then keeps the agent running.
 PATH=/var/vcap/bosh/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root
@@ -78,7 +77,7 @@ mkdir -p -m 0755 /run/sshd
 
 (
   for type in ed25519 ecdsa rsa; do
-    key=/etc/ssh/ssh_host_${{type}}_key
+    key=/etc/ssh/ssh_host_${type}_key
     if [ ! -s $key ]; then
       rm -f $key $key.pub
       nice ssh-keygen -q -t $type -f $key -N '' -C ''
@@ -89,19 +88,60 @@ mkdir -p -m 0755 /run/sshd
 ) >/var/log/boot.log 2>&1 </dev/null &
 
 cd /var/vcap/bosh
-while :; do
-  {BINARY} -P {platform} -C {CONFIG} >>/var/vcap/bosh/log/current 2>&1 </dev/null
+"#;
+
+/// The agent's output goes where `bosh logs --agent` looks for it.
+fn first(recipe: &Recipe) -> String {
+    match recipe.os.family() {
+        Family::Debian => format!("{FIRST}exec runsvdir -P /etc/service\n"),
+        Family::RedHat => format!(
+            r#"{FIRST}while :; do
+  {} >>/var/vcap/bosh/log/current 2>&1 </dev/null
   sleep 1
 done
 "#,
-        platform = recipe.os.platform()
-    )
+            agent(recipe)
+        ),
+    }
+}
+
+fn agent(recipe: &Recipe) -> String {
+    format!("{BINARY} -P {} -C {CONFIG}", recipe.os.platform())
+}
+
+/// The directories of the services that runit runs. Only the agent's is linked to where runit looks: upstream's agent does
+/// that with monit's itself, and ours has no use for it.
+fn runit(recipe: &Recipe) -> Vec<Step> {
+    let script = |run: &str| format!("#!/bin/sh\nexec 2>&1\ncd /var/vcap/bosh\nexec {run}\n");
+    vec![
+        directory("/etc/sv/agent", 0o755, "root:root"),
+        file("/etc/sv/agent/run", 0o755, script(&agent(recipe))),
+        directory("/etc/sv/agent/log", 0o755, "root:root"),
+        file(
+            "/etc/sv/agent/log/run",
+            0o755,
+            script("svlogd -tt /var/vcap/bosh/log"),
+        ),
+        directory("/etc/sv/monit", 0o755, "root:root"),
+        file(
+            "/etc/sv/monit/run",
+            0o755,
+            script(&format!("{MONIT} -I -c /var/vcap/bosh/etc/monitrc")),
+        ),
+        // What the package itself would run is not a container's business.
+        run("rm -rf /etc/service && mkdir /etc/service"),
+        link("/etc/service/agent", "/etc/sv/agent"),
+    ]
 }
 
 pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
     let bin = "/var/vcap/bosh/bin";
-    vec![
-        file("/usr/sbin/runsvdir-start", 0o755, init(recipe)),
+    let mut steps = match recipe.os.family() {
+        Family::Debian => runit(recipe),
+        Family::RedHat => Vec::new(),
+    };
+    steps.extend([
+        file("/usr/sbin/runsvdir-start", 0o755, first(recipe)),
         file("/usr/sbin/service", 0o755, SERVICE),
         directory("/etc/resolvconf/resolv.conf.d", 0o755, "root:root"),
         file("/usr/sbin/resolvconf", 0o755, RESOLVCONF),
@@ -126,5 +166,6 @@ pub(super) fn steps(recipe: &Recipe) -> Vec<Step> {
             0o755,
             "#!/bin/sh\nset -e\nif [ -e /dev/shm ]; then\n  chown root:vcap /dev/shm\n  chmod 0770 /dev/shm\nfi\n",
         ),
-    ]
+    ]);
+    steps
 }
