@@ -41,6 +41,13 @@ pub fn static_agent() -> anyhow::Result<PathBuf> {
     ))
 }
 
+/// What is monit in that stemcell where the agent is not ours: `BOSH_TEST_MONIT`, our static agent then.
+pub fn static_monit() -> anyhow::Result<Option<PathBuf>> {
+    std::env::var_os("BOSH_TEST_MONIT")
+        .map(|path| built(PathBuf::from(path)))
+        .transpose()
+}
+
 fn built(path: PathBuf) -> anyhow::Result<PathBuf> {
     ensure!(
         path.is_file(),

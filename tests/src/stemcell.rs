@@ -35,7 +35,9 @@ pub fn os() -> anyhow::Result<String> {
 pub fn baked() -> anyhow::Result<Baked> {
     let cache = paths::cache("stemcell")?;
     let (builder, agent) = (paths::bin("bosh-stemcell-builder")?, paths::static_agent()?);
-    let key = key(&[&builder, &agent])?;
+    let monit = paths::static_monit()?;
+    let programs = [Some(&builder), Some(&agent), monit.as_ref()];
+    let key = key(programs.into_iter().flatten())?;
     let dir = cache.join(&key);
     if let Some(tarball) = tarball_in(&dir)? {
         return Ok(Baked {
@@ -43,9 +45,13 @@ pub fn baked() -> anyhow::Result<Baked> {
             fresh: false,
         });
     }
-    let status = Command::new(&builder)
+    let mut bake = Command::new(&builder);
+    bake.arg("build");
+    if let Some(monit) = monit {
+        bake.arg("--monit").arg(monit);
+    }
+    let status = bake
         .args([
-            "build",
             "--os",
             &os()?,
             "--infrastructure",
@@ -73,7 +79,7 @@ pub fn baked() -> anyhow::Result<Baked> {
 }
 
 /// A name for what a bake depends on.
-fn key(programs: &[&Path]) -> anyhow::Result<String> {
+fn key<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<String> {
     let mut sha1 = Sha1::new();
     for program in programs {
         sha1.update(fs::read(program)?);

@@ -306,7 +306,10 @@ impl Stage {
             Duration::from_secs(120),
             || async move {
                 let new = self.hook.calls().into_iter().skip(calls);
-                Ok(new.map(|call| call.at - start).next())
+                Ok(new
+                    .filter(|call| call.body.to_string().contains("timed out"))
+                    .map(|call| call.at - start)
+                    .next())
             },
         )
         .await?;
