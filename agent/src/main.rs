@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use bosh_agent::config::{Flags, Invocation};
 use bosh_agent::platform::linux::firewall::access;
-use bosh_agent::{davcli, log, supervisor};
+use bosh_agent::{compile, davcli, log, supervisor};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -20,6 +20,10 @@ fn main() -> ExitCode {
                 .into_iter()
                 .map(|argument| argument.to_string_lossy().into_owned()),
         ),
+        Ok(Invocation::Compile(arguments)) => {
+            log::init(None);
+            compile::release::main(arguments)
+        }
         Ok(Invocation::MonitAccess) => monit_access(),
         Ok(Invocation::Dav(arguments)) => davcli::main(arguments),
         Err(error) => {

@@ -66,10 +66,20 @@ pub struct Compiler {
 impl Compiler {
     /// A compiler that installs where `applier` does, fetching `parallel` dependencies at a time.
     pub fn new(dirs: Dirs, blobs: Blobs, applier: &Applier, parallel: usize) -> Self {
+        Self::installing(dirs, blobs, applier.packages(), parallel)
+    }
+
+    /// The same without an applier.
+    pub(super) fn installing(
+        dirs: Dirs,
+        blobs: Blobs,
+        packages: Collection,
+        parallel: usize,
+    ) -> Self {
         Self {
             dirs,
             blobs,
-            packages: applier.packages(),
+            packages,
             parallel: parallel.max(1),
             busy: Arc::default(),
         }

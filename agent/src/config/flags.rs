@@ -12,6 +12,8 @@ pub enum Invocation {
     Version,
     /// Called as `monit`, or `bosh-agent monit ...`: be monit's command line with these arguments.
     Monit(Vec<OsString>),
+    /// `bosh-agent compile ...`: compile releases, with these arguments.
+    Compile(Vec<OsString>),
     /// Called as `bosh-blobstore-dav`: be that command with these arguments.
     Dav(Vec<OsString>),
     /// Called as `bosh-enable-monit-access`: let the calling job through to monit's interface.
@@ -67,6 +69,9 @@ impl Invocation {
         let mut args = args.peekable();
         if args.next_if(|first| first == "monit").is_some() {
             return Ok(Self::Monit(args.collect()));
+        }
+        if args.next_if(|first| first == "compile").is_some() {
+            return Ok(Self::Compile(args.collect()));
         }
 
         let mut flags = Flags::default();

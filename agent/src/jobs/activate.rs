@@ -331,7 +331,7 @@ impl Applier {
     }
 }
 
-fn packages(dirs: &Dirs, enabled: PathBuf, owner: Owner) -> Collection {
+pub(crate) fn packages(dirs: &Dirs, enabled: PathBuf, owner: Owner) -> Collection {
     Collection {
         installed: dirs.data_packages(),
         enabled,

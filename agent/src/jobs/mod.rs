@@ -20,6 +20,6 @@ mod tests;
 pub mod unpack;
 
 pub use activate::{Applier, BoxError, Options, Supervise};
-pub(crate) use activate::{chain, install_bundles};
+pub(crate) use activate::{chain, install_bundles, packages};
 pub use error::Error;
 pub use fetch::{Blobs, Destination, Source};
