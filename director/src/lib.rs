@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`app`] | everything a request handler or a task needs |
 //! | [`config`] | director.yml |
+//! | [`audit`], [`passwords`] | the audit log; how passwords are kept |
 //! | [`db`] | the database, the only place that knows SQL |
 //! | [`manifest`], [`links`], [`variables`], [`template`] | what a deployment is to be |
 //! | [`deploy`] | from what is to what is to be |
@@ -14,6 +15,7 @@
 
 pub mod agents;
 pub mod app;
+pub mod audit;
 pub mod blobs;
 pub mod child;
 pub mod compile;
@@ -29,6 +31,7 @@ pub mod manifest;
 pub mod micro;
 pub mod nats;
 pub mod nats_sync;
+pub mod passwords;
 pub mod problems;
 pub mod release;
 pub mod serve;

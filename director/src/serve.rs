@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, blobs, child, cpi, dns, http, listen, nats, tasks, template, variables};
+use crate::{agents, audit, blobs, child, cpi, dns, http, listen, nats, tasks, template, variables};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -201,7 +201,9 @@ async fn assemble(
     let ruby = child::find("ruby", None).map_err(|_| {
         anyhow::anyhow!("ruby not found: install it (Debian, Ubuntu: apt-get install ruby)")
     })?;
-    let db = open_database(&config.db).await?;
+    let db = open_database(&config.db)
+        .await?
+        .with_audit(open_audit(&config, role)?);
     let uuid = match &config.uuid {
         Some(uuid) => uuid.clone(),
         None => {
@@ -264,6 +266,18 @@ async fn assemble(
         nats_server_ca,
         nats_users,
     }))
+}
+
+fn open_audit(config: &Config, role: Role) -> anyhow::Result<audit::Log> {
+    let Some(directory) = &config.audit_log_path else {
+        return Ok(audit::Log::default());
+    };
+    let name = match role {
+        Role::Director => "audit.log",
+        Role::Worker => "audit_worker.log",
+    };
+    audit::Log::open(directory, name)
+        .with_context(|| format!("open the audit log in {}", directory.display()))
 }
 
 /// The director reads and writes its own blobs as files; only agents use its blob server.

@@ -3,7 +3,7 @@
 use sea_orm::FromQueryResult;
 
 use super::connection::{Connection, Error, all, first, in_list, one, params};
-use super::row::{ConfigId, Timestamp};
+use super::row::{ConfigId, TeamId, Timestamp};
 
 /// A row of `configs`.
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
@@ -43,11 +43,42 @@ pub async fn create(
     name: &str,
     content: &str,
 ) -> Result<Config, Error> {
+    create_for(db, kind, name, content, None).await
+}
+
+/// Inserts a new version that belongs to a team, or to nobody.
+pub async fn create_for(
+    db: &dyn Connection,
+    kind: &str,
+    name: &str,
+    content: &str,
+    team: Option<TeamId>,
+) -> Result<Config, Error> {
     one(
         db,
-        "insert into configs (type, name, content, created_at, deleted) \
-         values ($1, $2, $3, $4, $5) returning *",
-        params![kind, name, content, Timestamp::now(), false],
+        "insert into configs (type, name, content, created_at, deleted, team_id) \
+         values ($1, $2, $3, $4, $5, $6) returning *",
+        params![kind, name, content, Timestamp::now(), false, team],
+    )
+    .await
+}
+
+/// The current version of every config of a type that is nobody's or of one of these teams, by name.
+pub async fn latest_set_for_teams(
+    db: &dyn Connection,
+    kind: &str,
+    teams: &[String],
+) -> Result<Vec<Config>, Error> {
+    let mut values = params![kind, false];
+    let list = in_list(&mut values, teams.iter().cloned());
+    all(
+        db,
+        &format!(
+            "select * from configs where id in (select max(id) from configs \
+             where type = $1 and deleted = $2 and (team_id is null or team_id in \
+             (select id from teams where name in {list})) group by name) order by name"
+        ),
+        values,
     )
     .await
 }

@@ -16,6 +16,7 @@ use sea_orm::{
 };
 
 use super::migrations;
+use crate::audit;
 
 /// How long a writer waits for another one before it gives up (SQLite).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -65,6 +66,8 @@ pub trait Connection: Send + Sync {
     fn backend(&self) -> DbBackend;
     /// Runs a statement; the number of rows it changed.
     async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Error>;
+    /// Where events are told besides.
+    fn audit(&self) -> &audit::Log;
     /// Runs a query; all its rows.
     async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, Error>;
 }
@@ -73,6 +76,7 @@ pub trait Connection: Send + Sync {
 #[derive(Clone)]
 pub struct Db {
     conn: DatabaseConnection,
+    audit: audit::Log,
 }
 
 impl std::fmt::Debug for Db {
@@ -112,7 +116,10 @@ impl Db {
         options.sqlx_logging(false).acquire_timeout(ACQUIRE_TIMEOUT);
         let conn = Database::connect(options).await?;
         migrations::run(&conn).await?;
-        Ok(Self { conn })
+        Ok(Self {
+            conn,
+            audit: audit::Log::default(),
+        })
     }
 
     /// Starts a transaction; dropping it without [`Tx::commit`] rolls it back.
@@ -127,7 +134,20 @@ impl Db {
             ..TransactionOptions::default()
         };
         let tx = self.conn.begin_with_options(options).await?;
-        Ok(Tx { tx })
+        Ok(Tx {
+            tx,
+            audit: self.audit.clone(),
+        })
+    }
+
+    /// The same database, whose events go to the audit log too.
+    pub fn with_audit(self, audit: audit::Log) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// The audit log.
+    pub fn audit_log(&self) -> &audit::Log {
+        &self.audit
     }
 
     /// Closes the pool; waits for the connections in use.
@@ -139,6 +159,7 @@ impl Db {
 /// A transaction.
 pub struct Tx {
     tx: DatabaseTransaction,
+    audit: audit::Log,
 }
 
 impl Tx {
@@ -159,6 +180,10 @@ macro_rules! connection {
         impl Connection for $type {
             fn backend(&self) -> DbBackend {
                 self.$field.get_database_backend()
+            }
+
+            fn audit(&self) -> &audit::Log {
+                &self.audit
             }
 
             async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<u64, Error> {

@@ -1,7 +1,7 @@
 //! The audit trail.
 
 use sea_orm::FromQueryResult;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::connection::{Connection, Error, all, first, one, params, scalar};
 use super::row::{EventId, Timestamp};
@@ -90,12 +90,34 @@ pub const FILTERS: [&str; 7] = [
 /// Most events in one answer.
 pub const PAGE: i64 = 200;
 
-/// Records an event.
+/// Records an event, in the audit log too.
 pub async fn create(db: &dyn Connection, new: NewEvent) -> Result<EventId, Error> {
     #[derive(FromQueryResult)]
     struct Row {
         id: EventId,
     }
+    let timestamp = new.timestamp.unwrap_or_else(Timestamp::now);
+    let context = new
+        .context
+        .as_ref()
+        .map_or_else(|| "{}".to_owned(), Json::to_string);
+    let told = db.audit().is_open().then(|| {
+        // Upstream's row, key by key.
+        json!({
+            "id": null,
+            "parent_id": new.parent_id,
+            "user": &new.user,
+            "timestamp": timestamp.to_ruby(),
+            "action": &new.action,
+            "object_type": &new.object_type,
+            "object_name": &new.object_name,
+            "error": &new.error,
+            "task": &new.task,
+            "deployment": &new.deployment,
+            "instance": &new.instance,
+            "context_json": &context,
+        })
+    });
     let row: Row = one(
         db,
         "insert into events (parent_id, \"user\", timestamp, action, object_type, object_name, \
@@ -104,7 +126,7 @@ pub async fn create(db: &dyn Connection, new: NewEvent) -> Result<EventId, Error
         params![
             new.parent_id,
             new.user,
-            new.timestamp.unwrap_or_else(Timestamp::now),
+            timestamp,
             new.action,
             new.object_type,
             new.object_name,
@@ -112,11 +134,14 @@ pub async fn create(db: &dyn Connection, new: NewEvent) -> Result<EventId, Error
             new.task,
             new.deployment,
             new.instance,
-            new.context
-                .map_or_else(|| "{}".to_owned(), |json| json.to_string())
+            context
         ],
     )
     .await?;
+    if let Some(mut told) = told {
+        told["id"] = json!(row.id);
+        db.audit().write(&told.to_string());
+    }
     Ok(row.id)
 }
 

@@ -1,11 +1,12 @@
 //! Small tables: the director's attributes, teams, errand runs, rendered
 //! templates, blobs that outlive their task.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sea_orm::FromQueryResult;
 
-use super::connection::{Connection, Error, all, first, one, params, scalar};
+use super::connection::{Connection, Error, all, first, one, pairs, params, scalar};
 use super::row::{BlobId, DeploymentId, InstanceId, TeamId, Timestamp};
 
 /// The value of one of the director's attributes, such as `uuid`.
@@ -57,6 +58,12 @@ pub async fn find_or_create_team(db: &dyn Connection, name: &str) -> Result<Team
     .await?;
     let row: Row = one(db, "select id from teams where name = $1", params![name]).await?;
     Ok(row.id)
+}
+
+/// The names of all teams by id.
+pub async fn teams(db: &dyn Connection) -> Result<HashMap<i32, String>, Error> {
+    let teams: Vec<(i32, String)> = pairs(db, "select id, name from teams", vec![]).await?;
+    Ok(teams.into_iter().collect())
 }
 
 /// The state hashes with which an errand last succeeded.

@@ -70,6 +70,8 @@ pub struct Filter {
     pub deployment: Option<String>,
     /// Only with this context id.
     pub context_id: Option<String>,
+    /// Only of one of these teams, when given.
+    pub teams: Option<Vec<String>>,
     /// At most so many, newest first.
     pub limit: Option<i64>,
 }
@@ -137,6 +139,17 @@ pub async fn state(db: &dyn Connection, id: TaskId) -> Result<Option<String>, Er
     super::connection::scalar(db, "select state from tasks where id = $1", params![id]).await
 }
 
+/// The teams that the task is for.
+pub async fn teams(db: &dyn Connection, id: TaskId) -> Result<Vec<String>, Error> {
+    column(
+        db,
+        "select t.name from tasks_teams m join teams t on t.id = m.team_id \
+         where m.task_id = $1 order by t.name",
+        params![id],
+    )
+    .await
+}
+
 /// Tasks, newest first.
 pub async fn list(db: &dyn Connection, filter: &Filter) -> Result<Vec<Task>, Error> {
     let mut values = Vec::new();
@@ -160,6 +173,13 @@ pub async fn list(db: &dyn Connection, filter: &Filter) -> Result<Vec<Task>, Err
     if let Some(context) = &filter.context_id {
         values.push(context.clone().into());
         sql.push_str(&format!(" and context_id = ${}", values.len()));
+    }
+    if let Some(teams) = &filter.teams {
+        let list = in_list(&mut values, teams.iter().cloned());
+        sql.push_str(&format!(
+            " and id in (select m.task_id from tasks_teams m join teams t on t.id = m.team_id \
+             where t.name in {list})"
+        ));
     }
     sql.push_str(" order by timestamp desc, id desc");
     if let Some(limit) = filter.limit {

@@ -50,13 +50,17 @@ pub(super) async fn list(request: Request) -> Result {
         let order = |c: &db::configs::Config| (c.kind.clone(), c.name != "default", c.name.clone());
         order(a).cmp(&order(b)).then(b.id.cmp(&a.id))
     });
+    let teams = db::misc::teams(db).await?;
     let mut shown = Vec::with_capacity(configs.len());
     let mut previous: Option<(String, String)> = None;
     for config in configs {
         let key = (config.kind.clone(), config.name.clone());
         let current = previous.as_ref() != Some(&key);
         previous = Some(key);
-        shown.push(show_config(config, current));
+        let team = config.team_id.and_then(|id| teams.get(&id).cloned());
+        if request.may(Permission::Read, team.as_slice()) {
+            shown.push(show_config(config, team, current));
+        }
     }
     Ok(reply::json(&shown))
 }
@@ -75,7 +79,24 @@ pub(super) async fn show(request: Request, Path(id): Path<String>) -> Result {
     request.require(Permission::Read)?;
     let config = find(&request, &id).await?;
     let current = is_current(&request, &config).await?;
-    Ok(reply::json(&show_config(config, current)))
+    let team = team_of(&request, &config).await?;
+    Ok(reply::json(&show_config(config, team, current)))
+}
+
+/// The team that owns a config.
+async fn team_of(request: &Request, config: &db::configs::Config) -> Result<Option<String>> {
+    let Some(id) = config.team_id else {
+        return Ok(None);
+    };
+    Ok(db::misc::teams(&request.director.db).await?.remove(&id))
+}
+
+/// Refuses users who may not change a config.
+async fn allow(request: &Request, config: &db::configs::Config) -> Result<()> {
+    let team = team_of(request, config).await?;
+    request
+        .user
+        .require(Permission::Admin, &request.director.uuid, team.as_slice())
 }
 
 pub(super) async fn create(request: Request, body: Bytes) -> Result {
@@ -94,7 +115,7 @@ pub(super) async fn create(request: Request, body: Bytes) -> Result {
         .to_owned();
     let result = store(&request, &body, &kind, &name).await;
     if let Err(error) = &result {
-        record(&request, &kind, &name, Some(error.text())).await?;
+        record(&request, "create", &kind, &name, Some(error.text())).await?;
     }
     result
 }
@@ -132,24 +153,38 @@ async fn store(request: &Request, body: &Value, kind: &str, name: &str) -> Resul
         };
         return Ok(reply::json_with(StatusCode::PRECONDITION_FAILED, &conflict));
     }
+    if let Some(config) = &current {
+        allow(request, config).await?;
+    }
     let config = match current {
         Some(config) if config.content == content => config,
         _ => {
-            let config = db::configs::create(db, kind, name, &content).await?;
-            record(request, kind, name, None).await?;
+            let team = match request.user.teams().first() {
+                Some(team) => Some(db::misc::find_or_create_team(db, team).await?),
+                None => None,
+            };
+            let config = db::configs::create_for(db, kind, name, &content, team).await?;
+            record(request, "create", kind, name, None).await?;
             config
         }
     };
+    let team = team_of(request, &config).await?;
     Ok(reply::json_with(
         StatusCode::CREATED,
-        &show_config(config, true),
+        &show_config(config, team, true),
     ))
 }
 
-async fn record(request: &Request, kind: &str, name: &str, error: Option<String>) -> Result<()> {
+async fn record(
+    request: &Request,
+    action: &str,
+    kind: &str,
+    name: &str,
+    error: Option<String>,
+) -> Result<()> {
     request
         .event(db::events::NewEvent {
-            action: "create".to_owned(),
+            action: action.to_owned(),
             object_type: format!("config/{kind}"),
             object_name: Some(name.to_owned()),
             error,
@@ -161,7 +196,9 @@ async fn record(request: &Request, kind: &str, name: &str, error: Option<String>
 pub(super) async fn delete(request: Request, Path(id): Path<String>) -> Result {
     request.require(Permission::TeamAdmin)?;
     let config = find(&request, &id).await?;
+    allow(&request, &config).await?;
     let deleted = db::configs::delete_by_id(&request.director.db, config.id).await?;
+    record(&request, "delete", &config.kind, &config.name, None).await?;
     Ok(gone(deleted))
 }
 
@@ -175,7 +212,13 @@ pub(super) async fn delete_named(request: Request) -> Result {
         )),
     };
     let (kind, name) = (required("type")?, required("name")?);
-    let deleted = db::configs::delete(&request.director.db, &kind, &name).await?;
+    let db = &request.director.db;
+    let Some(config) = db::configs::latest(db, &kind, &name).await? else {
+        return Ok(gone(false));
+    };
+    allow(&request, &config).await?;
+    let deleted = db::configs::delete(db, &kind, &name).await?;
+    record(&request, "delete", &kind, &name, None).await?;
     Ok(gone(deleted > 0))
 }
 
@@ -213,6 +256,9 @@ pub(super) async fn diff(request: Request, body: Bytes) -> Result {
                 Ok(new) => new,
                 Err(error) => return Ok(not_diffed(&error)),
             };
+            if let Some(current) = &current {
+                allow(&request, current).await?;
+            }
             let old = current.map(|c| parse_content(&c.content)).transpose()?;
             (old.unwrap_or_else(|| Value::Object(Map::new())), new)
         }
@@ -230,6 +276,7 @@ async fn side(request: &Request, side: &Value) -> Result<Value> {
     };
     if let Some(id) = id {
         let config = find(request, &id).await?;
+        allow(request, &config).await?;
         return parse_content(&config.content);
     }
     let content = side
@@ -273,13 +320,17 @@ async fn is_current(request: &Request, config: &db::configs::Config) -> Result<b
     Ok(latest.is_some_and(|latest| latest.id == config.id))
 }
 
-fn show_config(config: db::configs::Config, current: bool) -> bosh_director_api::Config {
+fn show_config(
+    config: db::configs::Config,
+    team: Option<String>,
+    current: bool,
+) -> bosh_director_api::Config {
     bosh_director_api::Config {
         content: config.content,
         id: config.id.to_string(),
         kind: config.kind,
         name: config.name,
-        team: None,
+        team,
         created_at: config.created_at.to_ruby(),
         current,
     }

@@ -22,7 +22,7 @@ use crate::manifest::raw;
 use crate::tasks::{Work, jobs};
 
 pub(super) async fn list(request: Request) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let db = &request.director.db;
     let with = |part: &str| !request.flag(&format!("exclude_{part}"));
     let deployments = db::deployments::list(db).await?;
@@ -152,7 +152,8 @@ pub(super) async fn deploy(request: Request, body: Bytes) -> Result {
         Some(_) => Some(request.deployment(&name, Permission::Admin).await?),
         None => None,
     };
-    let (cloud, runtime) = configs(&request).await?;
+    let teams = teams(&request, existing.as_ref()).await?;
+    let (cloud, runtime) = configs(&request, &teams).await?;
     options.new = existing.is_none();
     let deployment = match existing {
         Some(deployment) => deployment,
@@ -205,13 +206,28 @@ fn is_valid_id(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
 }
 
-/// The configs that the client saw in the diff, or else the newest ones.
-async fn configs(request: &Request) -> Result<(Vec<ConfigId>, Vec<ConfigId>)> {
+/// The teams of a deployment; of a new one, those of whoever makes it.
+async fn teams(
+    request: &Request,
+    deployment: Option<&db::deployments::Deployment>,
+) -> Result<Vec<String>> {
+    Ok(match deployment {
+        Some(deployment) => db::deployments::teams(&request.director.db)
+            .await?
+            .remove(&deployment.id)
+            .unwrap_or_default(),
+        None => request.user.teams(),
+    })
+}
+
+/// The configs that the client saw in the diff, or else the newest ones; of these teams or nobody's.
+async fn configs(request: &Request, teams: &[String]) -> Result<(Vec<ConfigId>, Vec<ConfigId>)> {
     let db = &request.director.db;
     let Some(context) = request.param("context") else {
+        let ids = |configs: Vec<db::configs::Config>| configs.iter().map(|c| c.id).collect();
         return Ok((
-            db::deployments::latest_config_ids(db, "cloud").await?,
-            db::deployments::latest_config_ids(db, "runtime").await?,
+            ids(db::configs::latest_set_for_teams(db, "cloud", teams).await?),
+            ids(db::configs::latest_set_for_teams(db, "runtime", teams).await?),
         ));
     };
     let invalid = || {
@@ -236,8 +252,17 @@ async fn configs(request: &Request) -> Result<(Vec<ConfigId>, Vec<ConfigId>)> {
             .collect()
     };
     let (cloud, runtime) = (ids("cloud_config_ids")?, ids("runtime_config_ids")?);
+    let names = db::misc::teams(db).await?;
+    let is_ours = |config: &db::configs::Config| match config.team_id {
+        None => true,
+        Some(id) => names.get(&id).is_some_and(|name| teams.contains(name)),
+    };
     for wanted in [&cloud, &runtime] {
-        if !wanted.is_empty() && db::configs::by_ids(db, wanted).await?.len() != wanted.len() {
+        if wanted.is_empty() {
+            continue;
+        }
+        let found = db::configs::by_ids(db, wanted).await?;
+        if found.len() != wanted.len() || !found.iter().all(is_ours) {
             return Err(invalid());
         }
     }
@@ -321,8 +346,9 @@ async fn differences(
             *documents = documents_of(db::configs::by_ids(db, &ids).await?)?;
         }
     }
-    let cloud = db::configs::latest_set(db, "cloud").await?;
-    let runtime = db::configs::latest_set(db, "runtime").await?;
+    let teams = teams(request, deployment.as_ref()).await?;
+    let cloud = db::configs::latest_set_for_teams(db, "cloud", &teams).await?;
+    let runtime = db::configs::latest_set_for_teams(db, "runtime", &teams).await?;
     let ids = |configs: &[db::configs::Config]| configs.iter().map(|c| c.id.0).collect();
     let context = DiffContext {
         cloud_config_ids: ids(&cloud),
@@ -334,11 +360,6 @@ async fn differences(
         runtime: documents_of(runtime)?,
     };
     let redact = request.param("redact") != Some("false");
-    let teams = match &deployment {
-        Some(deployment) => db::deployments::teams(db).await?.remove(&deployment.id),
-        None => Some(request.user.teams()),
-    };
-    let teams = teams.unwrap_or_default();
     Ok(Diff {
         context: Some(context),
         diff: diff::manifests(db, &before, &after, &teams, redact).await?,
@@ -365,7 +386,7 @@ pub(super) async fn variables(request: Request, Path(name): Path<String>) -> Res
 }
 
 pub(super) async fn configs_in_use(request: Request) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let db = &request.director.db;
     let names = request.params("deployment");
     let mut teams = db::deployments::teams(db).await?;

@@ -67,8 +67,7 @@ pub(super) async fn attach(request: Request, Path(name): Path<String>, body: Byt
 }
 
 pub(super) async fn provide(request: Request, body: Bytes) -> Result {
-    request.require(Permission::CreateDynamicDisks)?;
-    request.require(Permission::AttachDynamicDisks)?;
+    request.require(Permission::ProvideDynamicDisks)?;
     let texts = ["instance_id", "disk_name", "disk_pool_name"];
     let wanted: ProvideDynamicDisk = read(&request, &body, &texts, true)?;
     let work = Work::ProvideDynamicDisk(jobs::provide::ProvideDynamicDisk {

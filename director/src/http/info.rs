@@ -1,19 +1,22 @@
 //! `GET /info`, the only endpoint that needs no authentication.
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use bosh_director_api::{Info, UserAuthentication};
 use serde_json::{Map, Value, json};
 
-use super::auth::User;
+use super::auth::Asking;
 use super::reply;
 use crate::app::Director;
 use crate::config::UserManagement;
 
-pub(super) async fn show(State(director): State<Director>, headers: HeaderMap) -> Response {
+pub(super) async fn show(
+    State(director): State<Director>,
+    Extension(asking): Extension<Asking>,
+) -> Response {
     let config = &director.config;
-    let user = User::from_headers(&headers, config).map(|user| user.name);
+    let user = asking.0.map(|user| user.name);
     let (kind, options) = match &config.user_management {
         UserManagement::Local(_) => ("basic", Map::new()),
         UserManagement::Uaa(uaa) => {

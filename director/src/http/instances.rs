@@ -274,14 +274,18 @@ pub(super) async fn ignore(
 }
 
 /// An endpoint of the past that says where to go.
-pub(super) async fn resurrection_gone() -> Error {
-    Error::Plain(
+pub(super) async fn resurrection_gone(
+    request: Request,
+    Path((name, _, _)): Path<(String, String, String)>,
+) -> Result {
+    request.deployment(&name, Permission::Admin).await?;
+    Err(Error::Plain(
         StatusCode::GONE,
         "This endpoint has been removed. Resurrection is configured with a config of type \
          'resurrection' for deployments and instance groups; to keep a single instance from being \
          resurrected, ignore it."
             .to_owned(),
-    )
+    ))
 }
 
 pub(super) async fn logs(

@@ -7,8 +7,8 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use bosh_director_api::{
-    Code, InspectedCompiledPackage, InspectedJob, InspectedPackage, InspectedRelease, Release,
-    ReleaseDetails, ReleaseJob, ReleasePackage, ReleaseVersion,
+    Code, ExportRelease, InspectedCompiledPackage, InspectedJob, InspectedPackage,
+    InspectedRelease, Release, ReleaseDetails, ReleaseJob, ReleasePackage, ReleaseVersion,
 };
 use serde_json::{Value, json};
 
@@ -17,12 +17,12 @@ use super::error::{Error, Result};
 use super::{Media, Request, reply, uploads};
 use crate::db;
 use crate::manifest::raw;
-use crate::manifest::version::{self, Version};
-use crate::release::dependency_key;
+use crate::manifest::version::Version;
+use crate::release::{dependency_key, lookup};
 use crate::tasks::{Work, jobs};
 
 pub(super) async fn list(request: Request) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     Ok(reply::json(&all(&request.director.db).await?))
 }
 
@@ -71,10 +71,10 @@ pub(super) async fn upload(request: Request, body: Body) -> Result {
 }
 
 pub(super) async fn show(request: Request, Path(name): Path<String>) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let name = name.trim();
     let db = &request.director.db;
-    let release = find(&request, name).await?;
+    let release = lookup::release(db, name).await?;
     if let Some(version) = request.param("version") {
         return inspect(&request, name, version).await;
     }
@@ -112,7 +112,7 @@ pub(super) async fn show(request: Request, Path(name): Path<String>) -> Result {
 
 async fn inspect(request: &Request, name: &str, version: &str) -> Result {
     let db = &request.director.db;
-    let found = find_version(request, name, version).await?;
+    let found = lookup::release_version(db, name, version).await?;
     let jobs = db::templates::by_release_version(db, found.id).await?;
     let jobs = jobs
         .into_iter()
@@ -167,7 +167,7 @@ async fn inspect(request: &Request, name: &str, version: &str) -> Result {
 
 pub(super) async fn delete(request: Request, Path(name): Path<String>) -> Result {
     request.require(Permission::Admin)?;
-    find(&request, &name).await?;
+    lookup::release(&request.director.db, &name).await?;
     let work = Work::DeleteRelease(jobs::delete_release::DeleteRelease {
         version: request.param("version").map(str::to_owned),
         force: request.flag("force"),
@@ -176,46 +176,24 @@ pub(super) async fn delete(request: Request, Path(name): Path<String>) -> Result
     reply::enqueue(&request, work, None, format!("delete release: {name}")).await
 }
 
-async fn find(request: &Request, name: &str) -> Result<db::releases::Release> {
-    let found = db::releases::find(&request.director.db, name).await?;
-    found.ok_or_else(|| {
-        Error::new(
-            Code::ReleaseNotFound,
-            format!("Release '{name}' doesn't exist"),
-        )
-    })
-}
-
-/// The version, in its present notation or that of old.
-async fn find_version(
-    request: &Request,
-    name: &str,
-    wanted: &str,
-) -> Result<db::releases::ReleaseVersion> {
-    let db = &request.director.db;
-    if let Some(found) = db::releases::find_version(db, name, wanted).await? {
-        return Ok(found);
-    }
-    if Version::of_release(wanted).is_none() {
-        let why = format!("Release version invalid: {wanted}");
-        return Err(Error::new(Code::ReleaseVersionInvalid, why));
-    }
-    let modern = version::modern(wanted);
-    let other = if modern == wanted {
-        version::old(wanted)
-    } else {
-        Some(modern)
-    };
-    let found = match other {
-        Some(other) => db::releases::find_version(db, name, &other).await?,
-        None => None,
-    };
-    found.ok_or_else(|| {
-        Error::new(
-            Code::ReleaseVersionNotFound,
-            format!("Release version '{name}/{wanted}' doesn't exist"),
-        )
-    })
+/// `POST /releases/export`.
+pub(super) async fn export(request: Request, body: Bytes) -> Result {
+    request.require(Permission::Admin)?;
+    let wanted: ExportRelease = request.json(&body)?;
+    let description = format!(
+        "export release: '{}/{}' for '{}/{}'",
+        wanted.release_name, wanted.release_version, wanted.stemcell_os, wanted.stemcell_version
+    );
+    let work = Work::ExportRelease(jobs::export_release::ExportRelease {
+        deployment: wanted.deployment_name,
+        release: wanted.release_name,
+        version: wanted.release_version,
+        os: wanted.stemcell_os,
+        stemcell: wanted.stemcell_version,
+        sha2: wanted.sha2,
+        jobs: wanted.jobs.into_iter().map(|job| job.name).collect(),
+    });
+    reply::enqueue(&request, work, None, description).await
 }
 
 /// `GET /jobs?name=&release_name=&fingerprint=`.

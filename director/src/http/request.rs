@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use bosh_director_api::Code;
 use serde::de::DeserializeOwned;
 
-use super::auth::{Permission, User};
+use super::auth::{Asking, Permission, User};
 use super::error::{Error, Result};
 use crate::app::Director;
 use crate::db;
@@ -42,7 +42,11 @@ impl FromRequestParts<Director> for Request {
 
     async fn from_request_parts(parts: &mut Parts, director: &Director) -> Result<Self> {
         let path = parts.uri.path().to_owned();
-        let Some(user) = User::from_headers(&parts.headers, &director.config) else {
+        let Some(user) = parts
+            .extensions
+            .get::<Asking>()
+            .and_then(|asking| asking.0.clone())
+        else {
             return Err(Error::Unauthorized(path));
         };
         let context_id = parts
@@ -151,7 +155,6 @@ impl Request {
     ) -> Result<db::deployments::Deployment> {
         let db = &self.director.db;
         let Some(deployment) = db::deployments::find(db, name).await? else {
-            self.require(Permission::ReadShared)?;
             return Err(Error::new(
                 Code::DeploymentNotFound,
                 format!("Deployment '{name}' doesn't exist"),

@@ -13,7 +13,7 @@ use crate::db;
 use crate::tasks::{Work, jobs};
 
 pub(super) async fn list(request: Request) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let db = &request.director.db;
     let mut deployments = db::stemcells::deployments_using(db).await?;
     let stemcells = db::stemcells::list(db).await?;
@@ -66,7 +66,7 @@ pub(super) async fn delete(
 
 /// Whether the CLI must send a stemcell: some CPI has never been offered it.
 pub(super) async fn is_needed(request: Request, body: Bytes) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let body: Value = parse_json(&body)?;
     let missing = |field: &str| {
         Error::new(

@@ -30,7 +30,7 @@ const USUAL: [&str; 13] = [
 ];
 
 pub(super) async fn list(request: Request) -> Result {
-    request.require(Permission::ReadShared)?;
+    request.require(Permission::ReadOwn)?;
     let split = |value: Option<&str>| -> Vec<String> {
         value
             .unwrap_or_default()
@@ -49,6 +49,9 @@ pub(super) async fn list(request: Request) -> Result {
             .map(|limit| limit.parse().unwrap_or(1).max(1)),
         ..db::tasks::Filter::default()
     };
+    if !request.may(Permission::Read, &[]) {
+        filter.teams = Some(request.user.teams());
+    }
     if request.param("verbose").unwrap_or("1") == "1" {
         filter.kinds = USUAL.map(str::to_owned).to_vec();
     }
@@ -59,17 +62,39 @@ pub(super) async fn list(request: Request) -> Result {
 }
 
 pub(super) async fn show(request: Request, Path(id): Path<String>) -> Result {
-    request.require(Permission::ReadShared)?;
-    Ok(reply::json(&shown(find(&request, &id).await?)))
+    request.require(Permission::ReadOwn)?;
+    let task = find(&request, &id).await?;
+    allow(&request, &task, Permission::Read)
+        .await
+        .map_err(|error| match error {
+            Error::Coded {
+                code,
+                status,
+                description,
+            } => Error::Coded {
+                code,
+                status,
+                description: description.replace(
+                    "Require one of the scopes:",
+                    "One of the following scopes is required to access this task:",
+                ),
+            },
+            other => other,
+        })?;
+    Ok(reply::json(&shown(task)))
 }
 
 pub(super) async fn output(request: Request, Path(id): Path<String>) -> Result {
+    let task = find(&request, &id).await?;
     let (kind, permission) = match request.param("type") {
         None | Some("debug") => (LogKind::Debug, Permission::Admin),
         Some("cpi") => (LogKind::Cpi, Permission::Admin),
-        Some("event") => (LogKind::Event, Permission::ReadShared),
-        Some("result") => (LogKind::Result, Permission::ReadShared),
-        Some("none") => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some("event") => (LogKind::Event, Permission::Read),
+        Some("result") => (LogKind::Result, Permission::Read),
+        Some("none") => {
+            allow(&request, &task, Permission::Read).await?;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
         Some(other) => {
             return Err(Error::new(
                 Code::UnauthorizedToAccessDeployment,
@@ -77,8 +102,7 @@ pub(super) async fn output(request: Request, Path(id): Path<String>) -> Result {
             ));
         }
     };
-    let task = find(&request, &id).await?;
-    request.require(permission)?;
+    allow(&request, &task, permission).await?;
     let path = request.director.tasks.log_path(&task, kind);
     reply::text_file(&path, &request.headers).await
 }
@@ -150,6 +174,17 @@ async fn find(request: &Request, id: &str) -> Result<Task> {
     let not_found = || Error::new(Code::TaskNotFound, format!("Task {id} not found"));
     let id: TaskId = id.parse().map_err(|_| not_found())?;
     Ok(request.director.tasks.find(id).await?)
+}
+
+/// Refuses users who may not; a task belongs to the teams of its deployment.
+async fn allow(request: &Request, task: &Task, permission: Permission) -> Result<()> {
+    if request.may(permission, &[]) {
+        return Ok(());
+    }
+    let teams = db::tasks::teams(&request.director.db, task.id).await?;
+    request
+        .user
+        .require(permission, &request.director.uuid, &teams)
 }
 
 fn shown(task: Task) -> bosh_director_api::Task {

@@ -120,7 +120,13 @@ async fn tasks(db: &Db) {
         not_kinds: vec!["x".to_owned()],
         deployment: Some("d".to_owned()),
         context_id: Some("c".to_owned()),
+        teams: Some(vec!["t".to_owned()]),
         limit: Some(5),
+    };
+    assert_eq!(db::tasks::list(db, &filter).await.unwrap().len(), 0);
+    let filter = db::tasks::Filter {
+        teams: None,
+        ..filter
     };
     assert_eq!(db::tasks::list(db, &filter).await.unwrap().len(), 2);
     let removable = db::tasks::removable(db, "vms", Some("d"), 0).await.unwrap();

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::agents::{Cloud, Shared, list};
-use super::release;
+use super::{database, release};
 
 /// How long a task may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ impl Fixture {
             std::fs::create_dir(path.join(name)).unwrap();
         }
         let (config, server) = start(path).await;
-        let db = Db::sqlite(&path.join("director.db")).await.unwrap();
+        let db = database::open(path).await;
         let blobs = json!({ "blobstore_path": path.join("blobs") });
         let blobstore = Store::open("local", &blobs).unwrap();
         let key = variables::Cipher::new_key().unwrap();
@@ -144,7 +144,7 @@ impl Fixture {
         let _ = (&mut self.workers).await;
         let parts = &self.director;
         let path = self.directory.path();
-        let db = Db::sqlite(&path.join("director.db")).await.unwrap();
+        let db = database::open(path).await;
         let key = variables::Cipher::new_key().unwrap();
         self.director = assemble(&parts.config, &self.server, &db, &parts.blobstore, &key).await;
         self.workers = tokio::spawn(tasks::run(

@@ -4,6 +4,8 @@
 
 mod agents;
 mod changes;
+#[path = "../database/any.rs"]
+mod database;
 mod director;
 mod failures;
 mod first;

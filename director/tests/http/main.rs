@@ -5,6 +5,8 @@
 
 mod archives;
 mod configs;
+#[path = "../database/any.rs"]
+mod database;
 mod deployments;
 mod releases;
 mod server;

@@ -10,10 +10,12 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use base64::Engine as _;
 use bosh_director::app::{Director, Parts};
 use bosh_director::config::{Config, raw};
-use bosh_director::{agents, cpi, db, dns, http, nats, tasks, template, variables};
+use bosh_director::{agents, audit, cpi, dns, http, nats, tasks, template, variables};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use crate::database;
 
 /// How long a task may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,12 +63,22 @@ impl Fixture {
 
     /// A director whose tasks stay in the queue.
     pub(crate) async fn idle() -> Self {
+        Self::with(json!({})).await
+    }
+
+    /// The same with these keys of director.yml.
+    pub(crate) async fn with(keys: Value) -> Self {
+        Self::audited(keys, audit::Log::default()).await
+    }
+
+    /// The same with an audit log.
+    pub(crate) async fn audited(keys: Value, audit: audit::Log) -> Self {
         // Only the first test of a process installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let config = config(path);
-        let db = db::Db::sqlite(&path.join("director.db")).await.unwrap();
+        let config = config(path, keys);
+        let db = database::open(path).await.with_audit(audit);
         let blobs = json!({ "blobstore_path": path.join("blobs") });
         let blobstore = bosh_blobstore::Store::open("local", &blobs).unwrap();
         let bus = agents::Options::new(&config.nats);
@@ -254,7 +266,7 @@ pub(crate) fn still(mut value: Value) -> Value {
     value
 }
 
-fn config(path: &Path) -> Config {
+fn config(path: &Path, keys: Value) -> Config {
     let put = |name: &str, text: &str| {
         let path = path.join(name);
         std::fs::write(&path, text).unwrap();
@@ -268,7 +280,7 @@ fn config(path: &Path) -> Config {
     let key = put("ca.key", &key.serialize_pem());
     let cpi = put("cpi", CPI);
     std::fs::set_permissions(&cpi, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let yaml = json!({
+    let mut yaml = json!({
         "name": "test",
         "listen": "127.0.0.1:0",
         "mbus": "nats://127.0.0.1:1",
@@ -291,6 +303,9 @@ fn config(path: &Path) -> Config {
         "version": "1.0.0",
         "max_tasks": 2,
     });
+    if let (Value::Object(yaml), Value::Object(keys)) = (&mut yaml, keys) {
+        yaml.extend(keys);
+    }
     let raw: raw::Director = serde_json::from_value(yaml).unwrap();
     Config::resolve(raw).unwrap()
 }

@@ -15,6 +15,7 @@ mod instances;
 mod links;
 mod networks;
 mod operations;
+mod users;
 mod variables;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             ("m0008_disks", disks::SQL),
             ("m0009_links", links::SQL),
             ("m0010_dns", dns::SQL),
+            ("m0011_users", users::SQL),
         ]
         .into_iter()
         .map(|(name, sql)| Box::new(Step { name, sql }) as Box<dyn MigrationTrait>)
