@@ -179,3 +179,31 @@ pub struct CleanupConfig {
     #[serde(default)]
     pub keep_orphaned_disks: bool,
 }
+
+/// A release to compile and pack: `POST /releases/export`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportRelease {
+    /// The deployment that uses it.
+    pub deployment_name: String,
+    /// The release.
+    pub release_name: String,
+    /// Its version.
+    pub release_version: String,
+    /// The stemcell's operating system.
+    pub stemcell_os: String,
+    /// The stemcell's version.
+    pub stemcell_version: String,
+    /// Whether the archive's digest is to be SHA-256.
+    #[serde(default)]
+    pub sha2: bool,
+    /// The jobs wanted; empty for all.
+    #[serde(default)]
+    pub jobs: Vec<JobName>,
+}
+
+/// A job by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobName {
+    /// The job.
+    pub name: String,
+}

@@ -53,6 +53,7 @@ pub fn router(director: Director) -> Router {
             "/releases/{name}",
             get(releases::show).delete(releases::delete),
         )
+        .route("/releases/export", post(releases::export))
         .route("/jobs", get(releases::job))
         .route("/packages/matches", post(releases::package_matches))
         .route(

@@ -15,6 +15,7 @@ mod blobs;
 pub(crate) mod delete;
 pub(crate) mod intake;
 mod job;
+pub(crate) mod lookup;
 mod manifest;
 pub(crate) mod source;
 mod version;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Error, jobs};
 use crate::app::Director;
+use crate::release::Source;
 
 macro_rules! work {
     ($($(#[$doc:meta])* $variant:ident($job:ty) = $kind:literal, $queue:literal;)*) => {
@@ -39,6 +40,17 @@ macro_rules! work {
             }
         }
     };
+}
+
+impl Work {
+    /// Whether it needs a file that only its director has: an upload.
+    pub(super) fn is_bound(&self) -> bool {
+        match self {
+            Self::UpdateRelease(job) => matches!(job.source, Source::File(_)),
+            Self::UpdateStemcell(job) => matches!(job.source, Source::File(_)),
+            _ => false,
+        }
+    }
 }
 
 work! {
@@ -88,6 +100,8 @@ work! {
     DeleteSnapshots(jobs::delete_snapshots::DeleteSnapshots) = "delete_snapshot", "normal";
     /// Deletion of all snapshots of a deployment.
     DeleteDeploymentSnapshots(jobs::delete_deployment_snapshots::DeleteDeploymentSnapshots) = "delete_deployment_snapshots", "normal";
+    /// Compilation of a release into an archive.
+    ExportRelease(jobs::export_release::ExportRelease) = "export_release", "normal";
     /// Deletion of orphaned managed networks.
     DeleteOrphanNetworks(jobs::delete_orphan_networks::DeleteOrphanNetworks) = "delete_orphan_networks", "normal";
     /// By the clock: old orphaned networks.

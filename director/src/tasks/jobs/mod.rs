@@ -20,6 +20,7 @@ pub mod delete_snapshots;
 pub mod delete_stemcell;
 pub mod delete_vm;
 pub mod dynamic_disks;
+pub mod export_release;
 pub mod fetch_logs;
 pub mod orphan_disk;
 pub mod run_errand;
