@@ -26,6 +26,8 @@ pub struct Options {
     pub state_file: PathBuf,
     /// Where the state is published for the jobs of the instance: `/var/vcap/instance/health.json`.
     pub health_file: Option<PathBuf>,
+    /// Where the notify sockets of services with a watchdog are: `/var/vcap/sys/run/notify`.
+    pub notify_dir: PathBuf,
     /// One poll cycle: the unit of `every`, `for N cycles` and `N restarts within M cycles`. 10 s as upstream's monitrc.
     pub cycle: Duration,
     /// After this much time a service that is asked to stop is killed with all its descendants.
@@ -40,6 +42,7 @@ impl Options {
             control_files: vec![monit_dir.join("*.monitrc"), monit_dir.join("job/*.monitrc")],
             state_file: monit_dir.join("supervisor.json"),
             health_file: Some(base_dir.join("instance/health.json")),
+            notify_dir: base_dir.join("sys/run/notify"),
             monit_dir,
             cycle: Duration::from_secs(10),
             kill_after: STOP_DEADLINE,

@@ -27,8 +27,7 @@ impl Service {
         {
             self.measured = Some(now);
             self.system_facts = Some(SystemFacts::read(self.system_facts.as_ref()));
-            let pids: Vec<i32> = self.watched.values().map(|watched| watched.pid).collect();
-            self.meter.refresh(pids.into_iter(), now);
+            self.measure(now);
         }
         let job = Job {
             definition: Arc::clone(&definition),
@@ -57,6 +56,16 @@ impl Service {
                 memory,
             }))));
         });
+    }
+
+    /// Looks at all processes, those of the services with everything in their cgroups.
+    pub(super) fn measure(&mut self, now: Instant) {
+        let cgroups = &self.cgroups;
+        let members = self
+            .watched
+            .iter()
+            .map(|(name, watched)| (watched.pid, cgroups.members(name)));
+        self.meter.refresh(members.collect(), now);
     }
 
     pub(super) fn on_checked(&mut self, checked: Checked) {

@@ -44,14 +44,19 @@ impl Service {
                         tracing::warn!(service = %name, what = ?started.what, "a program took too long and is killed with its session");
                         let spared = self.watched.values().map(|watched| watched.pid).collect();
                         Table::kill_run(started.session, started.at, &started.mark, &spared);
+                        if matches!(started.what, Run::Start) {
+                            self.kill_leftovers(&name);
+                        }
                     }
                     None
                 }
                 Effect::KillProcess { name, pid } => {
                     tracing::warn!(service = %name, pid, "the process did not stop and is killed with its descendants");
                     Table::kill_family(pid);
+                    self.kill_leftovers(&name);
                     None
                 }
+                Effect::Sweep { name } => self.sweep(name),
                 Effect::Check { name } => {
                     self.check(name);
                     None
@@ -111,12 +116,29 @@ impl Service {
             });
         }
         let mut environment = self.environment(&name, &what);
+        let mut door = None;
+        if matches!(what, Run::Start | Run::Restart) {
+            door = self.cgroups.door(&name);
+            if let Some(watchdog) = &definition.watchdog {
+                let socket = match self.notify_socket(&name) {
+                    Ok(socket) => socket,
+                    Err(error) => {
+                        let problem = error.to_string();
+                        return Some(Input::NotRun { name, run, problem });
+                    }
+                };
+                environment.push(("NOTIFY_SOCKET", socket.display().to_string()));
+                if let Some(interval) = watchdog.interval {
+                    environment.push(("WATCHDOG_USEC", interval.as_micros().to_string()));
+                }
+            }
+        }
         let mark = self.mark(&name, &what);
         environment.push((MARK, mark.clone()));
         self.started
             .retain(|_, started| !(started.ended && started.service == name));
         let at = ticks_now();
-        match spawn(program, &environment) {
+        match spawn(program, &environment, door) {
             Ok(running) => {
                 tracing::info!(service = %name, what = ?what, program = %program.argv[0], pid = running.pid, "started a program");
                 self.started.insert(
@@ -141,7 +163,7 @@ impl Service {
                         how,
                     }));
                 });
-                if what == Run::Start {
+                if matches!(what, Run::Start | Run::Restart) {
                     self.look_pause = FIRST_LOOK;
                     self.look_at = Instant::now() + FIRST_LOOK;
                 }
@@ -163,6 +185,7 @@ impl Service {
         let what = match what {
             Run::Start => "start",
             Run::Stop => "stop",
+            Run::Restart => "restart",
             Run::Exec { .. } => "exec",
         };
         format!(
@@ -172,7 +195,7 @@ impl Service {
         )
     }
 
-    fn mark_beginning(&self) -> String {
+    pub(super) fn mark_beginning(&self) -> String {
         format!("{}|", self.options.state_file.display())
     }
 
@@ -192,6 +215,7 @@ impl Service {
             let what = match what {
                 "start" => Run::Start,
                 "stop" => Run::Stop,
+                "restart" => Run::Restart,
                 _ => continue,
             };
             let Some(definition) = self.definition(name) else {
@@ -210,7 +234,7 @@ impl Service {
             let ticks = ticks_now().saturating_sub(oldest.started);
             let elapsed = Duration::from_secs_f64(ticks as f64 / ticks_per_second() as f64);
             let now = self.now();
-            let Some(run) = self.machine.adopt(now, name, what == Run::Start, elapsed) else {
+            let Some(run) = self.machine.adopt(now, name, &what, elapsed) else {
                 continue;
             };
             tracing::info!(service = name, what = ?what, pid = oldest.pid, "waiting for a program of an earlier agent");
@@ -247,6 +271,7 @@ impl Service {
         let (event, description) = match what {
             Run::Start => ("Started", "Started".to_owned()),
             Run::Stop => ("Stopped", "Stopped".to_owned()),
+            Run::Restart => ("Restarted", "Restarted".to_owned()),
             Run::Exec { event, description } => (*event, description.clone()),
         };
         let mut environment = vec![

@@ -9,10 +9,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::notify::Listener;
 use crate::supervisor::checks::{Facts, Finding, Memory, SystemFacts};
 use crate::supervisor::handle::{Error, Handle, MonitAlert, Options, Request, System, VCAP_GROUP};
-use crate::supervisor::process::{Meter, bury, system};
-use crate::supervisor::service::{Action, Input, Machine, Policy, Run, RunId, Saved};
+use crate::supervisor::process::{Cgroups, Meter, bury, system};
+use crate::supervisor::service::{Action, Input, Machine, Notice, Policy, Run, RunId, Saved};
 use crate::supervisor::{monitrc, state};
 
 /// Alerts that nobody takes: beyond so many the newest are dropped and logged.
@@ -39,6 +40,13 @@ pub(super) enum Report {
         how: String,
     },
     Checked(Box<Checked>),
+    Notified {
+        name: String,
+        notice: Notice,
+    },
+    Swept {
+        name: String,
+    },
 }
 
 /// What the tests of a service found.
@@ -97,6 +105,8 @@ pub struct Service {
     pub(super) system_facts: Option<SystemFacts>,
     pub(super) measured: Option<Instant>,
     pub(super) meter: Meter,
+    pub(super) cgroups: Cgroups,
+    pub(super) listeners: HashMap<String, Listener>,
     pub(super) saved: BTreeMap<String, Saved>,
     pub(super) health: Option<&'static str>,
     pub(super) look_at: Instant,
@@ -148,6 +158,8 @@ impl Service {
             system_facts: None,
             measured: None,
             meter: Meter::new(),
+            cgroups: Cgroups::find(&options.state_file),
+            listeners: HashMap::new(),
             saved,
             health: None,
             look_at: now,
@@ -187,6 +199,7 @@ impl Service {
             self.settle();
         }
         self.settle();
+        self.cgroups.tidy();
         Ok(())
     }
 
@@ -242,6 +255,8 @@ impl Service {
                 }
             }
             Report::Checked(checked) => self.on_checked(*checked),
+            Report::Notified { name, notice } => self.feed(Input::Notified { name, notice }),
+            Report::Swept { name } => self.feed(Input::Swept { name }),
             Report::Ended {
                 name,
                 run,
@@ -310,8 +325,7 @@ impl Service {
             }
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Overview(reply) => {
-                let pids: Vec<i32> = self.watched.values().map(|watched| watched.pid).collect();
-                self.meter.refresh(pids.into_iter(), Instant::now());
+                self.measure(Instant::now());
                 drop(reply.send(self.overview()));
             }
             Request::Validate(reply) => {
@@ -383,6 +397,7 @@ impl Service {
         let machine = &self.machine;
         self.watched
             .retain(|name, watched| machine.pid(name) == Some(watched.pid));
+        self.listen();
         if self.incarnations == 0 {
             self.adopt_programs();
         }

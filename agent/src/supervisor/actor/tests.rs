@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::process::is_alive;
+use crate::supervisor::process::{Cgroups, is_alive};
 use crate::supervisor::{
     Action, Error, Handle, MonitAlert, Monitoring, Options, Service, Snapshot,
 };
@@ -17,31 +17,37 @@ use crate::supervisor::{
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A supervisor in a directory of its own. Whatever its services started is killed in the end.
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
+    /// Instead of those the supervisor finds.
+    pub(super) cgroups: Option<Cgroups>,
     running: Option<Running>,
 }
 
-struct Running {
-    handle: Handle,
+pub(super) struct Running {
+    pub(super) handle: Handle,
     alerts: mpsc::Receiver<MonitAlert>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("monit/job")).unwrap();
         std::fs::create_dir_all(dir.path().join("instance")).unwrap();
-        Self { dir, running: None }
+        Self {
+            dir,
+            cgroups: None,
+            running: None,
+        }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             cycle: Duration::from_millis(200),
             kill_after: Duration::from_secs(3),
@@ -49,8 +55,12 @@ impl Bench {
         }
     }
 
-    async fn up(&mut self) {
-        let (service, handle, alerts) = Service::new(self.options()).unwrap();
+    pub(super) async fn up(&mut self) {
+        let (mut service, handle, alerts) = Service::new(self.options()).unwrap();
+        if let Some(cgroups) = &self.cgroups {
+            service.cgroups.tidy();
+            service.cgroups = cgroups.clone();
+        }
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(service.run(shutdown.clone()));
         self.running = Some(Running {
@@ -62,17 +72,17 @@ impl Bench {
     }
 
     /// As if the agent were killed: nothing is done any more, not even in order.
-    async fn crash(&mut self) {
+    pub(super) async fn crash(&mut self) {
         let running = self.running.take().unwrap();
         running.task.abort();
         drop(running.task.await);
     }
 
-    fn handle(&self) -> Handle {
+    pub(super) fn handle(&self) -> Handle {
         self.running.as_ref().unwrap().handle.clone()
     }
 
-    fn script(&self, name: &str, body: &str) -> PathBuf {
+    pub(super) fn script(&self, name: &str, body: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, format!("#!/bin/bash\n{body}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -80,7 +90,7 @@ impl Bench {
     }
 
     /// A job whose control script starts a daemon in the background, counts its starts and stops with TERM.
-    fn daemon(&self, name: &str, more: &str) {
+    pub(super) fn daemon(&self, name: &str, more: &str) {
         let (pidfile, log) = (self.path(&format!("{name}.pid")), self.path("log"));
         let ctl = self.script(
             &format!("{name}_ctl"),
@@ -103,11 +113,11 @@ impl Bench {
         );
     }
 
-    fn monitrc(&self, name: &str, text: &str) {
+    pub(super) fn monitrc(&self, name: &str, text: &str) {
         std::fs::write(self.path(&format!("monit/job/{name}.monitrc")), text).unwrap();
     }
 
-    fn log(&self) -> Vec<String> {
+    pub(super) fn log(&self) -> Vec<String> {
         std::fs::read_to_string(self.path("log"))
             .unwrap_or_default()
             .lines()
@@ -115,14 +125,14 @@ impl Bench {
             .collect()
     }
 
-    fn starts(&self, name: &str) -> usize {
+    pub(super) fn starts(&self, name: &str) -> usize {
         self.log()
             .iter()
             .filter(|line| **line == format!("start {name}"))
             .count()
     }
 
-    async fn service(&self, name: &str) -> Snapshot {
+    pub(super) async fn service(&self, name: &str) -> Snapshot {
         let services = self.handle().services().await.unwrap();
         services
             .into_iter()
@@ -130,7 +140,7 @@ impl Bench {
             .unwrap()
     }
 
-    async fn running_pid(&self, name: &str) -> i32 {
+    pub(super) async fn running_pid(&self, name: &str) -> i32 {
         eventually("the process runs", async || {
             let service = self.service(name).await;
             service.pid.filter(|_| service.state == "running")
@@ -138,7 +148,7 @@ impl Bench {
         .await
     }
 
-    async fn alert(&mut self, event: &str) -> MonitAlert {
+    pub(super) async fn alert(&mut self, event: &str) -> MonitAlert {
         let alerts = &mut self.running.as_mut().unwrap().alerts;
         tokio::time::timeout(DEADLINE, async {
             loop {
@@ -169,14 +179,23 @@ impl Drop for Bench {
                 crate::supervisor::process::Table::kill_family(pid);
             }
         }
+        // The dead leave their cgroups in a moment, whoever buries them.
+        let state_file = self.options().state_file;
+        let all = [Some(Cgroups::find(&state_file)), self.cgroups.take()];
+        for cgroups in all.into_iter().flatten() {
+            let end = Instant::now() + Duration::from_secs(2);
+            while !cgroups.tidy() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
 }
 
-fn pid_in(path: &Path) -> Option<i32> {
+pub(super) fn pid_in(path: &Path) -> Option<i32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn kill(pid: i32) {
+pub(super) fn kill(pid: i32) {
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(pid),
         nix::sys::signal::Signal::SIGKILL,
@@ -184,7 +203,7 @@ fn kill(pid: i32) {
     .unwrap();
 }
 
-async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(value) = probe().await {

@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 
 use super::facts::{FileFacts, FilesystemFacts, filesystem};
 use super::regex::Regex;
-use crate::supervisor::monitrc::{Account, Check, Condition, Kind, Operator, Verb};
+use crate::supervisor::monitrc::{Account, Check, Condition, HashKind, Kind, Operator, Verb};
 use crate::supervisor::service::{Event, Outcome};
 
 /// What must be remembered of a file from cycle to cycle.
@@ -306,38 +306,35 @@ fn test_file(
                 changed("size", before, metadata.size(), u64::to_string),
             )
         }
-        Condition::Checksum(expected) => {
-            let md5 = expected.as_ref().is_some_and(|sum| sum.len() == 32);
-            match checksum(path, md5) {
-                Err(error) => (
-                    Event::Data,
-                    failed(format!("cannot sum up {}: {error}", path.display())),
-                ),
-                Ok(sum) => {
-                    facts.checksum = Some(sum.clone());
-                    let wanted = expected
-                        .clone()
-                        .or_else(|| memory.checksum.clone())
-                        .unwrap_or_else(|| sum.clone());
-                    memory.checksum.get_or_insert_with(|| sum.clone());
-                    if wanted == sum {
-                        (
-                            Event::Checksum,
-                            ok(format!("checksum of {} is as expected", path.display())),
-                        )
-                    } else {
-                        (
-                            Event::Checksum,
-                            failed(format!(
-                                "checksum of {} is {sum} instead of {wanted}",
-                                path.display()
-                            )),
-                        )
-                    }
+        Condition::Checksum(kind, expected) => match checksum(path, *kind) {
+            Err(error) => (
+                Event::Data,
+                failed(format!("cannot sum up {}: {error}", path.display())),
+            ),
+            Ok(sum) => {
+                facts.checksum = Some(sum.clone());
+                let wanted = expected
+                    .clone()
+                    .or_else(|| memory.checksum.clone())
+                    .unwrap_or_else(|| sum.clone());
+                memory.checksum.get_or_insert_with(|| sum.clone());
+                if wanted == sum {
+                    (
+                        Event::Checksum,
+                        ok(format!("checksum of {} is as expected", path.display())),
+                    )
+                } else {
+                    (
+                        Event::Checksum,
+                        failed(format!(
+                            "checksum of {} is {sum} instead of {wanted}",
+                            path.display()
+                        )),
+                    )
                 }
             }
-        }
-        Condition::ChecksumChanged => match checksum(path, false) {
+        },
+        Condition::ChecksumChanged(kind) => match checksum(path, *kind) {
             Err(error) => (
                 Event::Data,
                 failed(format!("cannot sum up {}: {error}", path.display())),
@@ -383,7 +380,7 @@ fn owner(what: &str, account: &Account, wanted: Option<u32>, is: u32) -> Outcome
     }
 }
 
-fn checksum(path: &Path, md5: bool) -> io::Result<String> {
+fn checksum(path: &Path, kind: HashKind) -> io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut buffer = vec![0; 64 << 10];
     let (mut sha1_sum, mut md5_sum) = (Sha1::new(), md5::Md5::new());
@@ -392,13 +389,13 @@ fn checksum(path: &Path, md5: bool) -> io::Result<String> {
         if length == 0 {
             break;
         }
-        if md5 {
+        if kind == HashKind::Md5 {
             md5_sum.update(&buffer[..length]);
         } else {
             sha1_sum.update(&buffer[..length]);
         }
     }
-    let bytes: Vec<u8> = if md5 {
+    let bytes: Vec<u8> = if kind == HashKind::Md5 {
         md5_sum.finalize().to_vec()
     } else {
         sha1_sum.finalize().to_vec()

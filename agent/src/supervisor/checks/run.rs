@@ -40,7 +40,7 @@ pub(in crate::supervisor) async fn run(mut job: Job) -> (Vec<Finding>, Facts, Me
     let definition = Arc::clone(&job.definition);
     if !matches!(
         definition.kind,
-        Kind::Process(_) | Kind::Host(_) | Kind::System
+        Kind::Process(_) | Kind::Host(_) | Kind::System | Kind::Status(_)
     ) {
         let (kind, checks) = (Arc::clone(&definition), Arc::clone(&definition));
         let mut memory = std::mem::take(&mut job.memory.file);
@@ -78,6 +78,7 @@ pub(in crate::supervisor) async fn run(mut job: Job) -> (Vec<Finding>, Facts, Me
             findings.push(exists("the system is there"));
         }
         Kind::Host(_) => findings.push(exists("the host is tested")),
+        Kind::Status(_) => findings.push(exists("nothing is tested")),
         _ => {}
     }
     if let Some(vitals) = &job.vitals {

@@ -78,7 +78,7 @@ impl Parser<'_> {
             let mut exchanges = Vec::new();
             loop {
                 if self.accept("send") {
-                    exchanges.push(Exchange::Send(unescape(&self.string("what to send")?)));
+                    exchanges.push(Exchange::Send(raw_bytes(&self.string("what to send")?)));
                 } else if self.accept("expect") {
                     exchanges.push(Exchange::Expect(self.string("a regular expression")?));
                 } else {
@@ -217,33 +217,28 @@ impl Parser<'_> {
     }
 }
 
-/// monit's escapes in `send`: `\r`, `\n`, `\t`, `\0xNN`, `\\` and any other character after a backslash as it is.
-fn unescape(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] != b'\\' || at + 1 == bytes.len() {
-            out.push(bytes[at]);
-            at += 1;
-            continue;
-        }
-        let hex = text
+/// What the scanner could not put into text: `\0xNN` for zero bytes and those beyond ASCII.
+fn raw_bytes(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\0x") {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        let hex = rest
             .get(at + 3..at + 5)
-            .filter(|_| text[at + 1..].starts_with("0x"));
-        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            out.push(byte);
-            at += 5;
-            continue;
-        }
-        match bytes[at + 1] {
-            b'r' => out.push(b'\r'),
-            b'n' => out.push(b'\n'),
-            b't' => out.push(b'\t'),
-            other => out.push(other),
-        }
-        at += 2;
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let taken = match hex {
+            Some(byte) => {
+                out.push(byte);
+                5
+            }
+            None => {
+                out.push(b'\\');
+                1
+            }
+        };
+        rest = &rest[at + taken..];
     }
+    out.extend_from_slice(rest.as_bytes());
     out
 }
 
@@ -259,7 +254,10 @@ fn split_url(url: &str) -> Option<(Connect, String)> {
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            (host, super::parse::port(port.parse().unwrap_or(u64::MAX)))
+        }
+        Some(_) => return None,
         None => (authority, default_port),
     };
     if host.is_empty() {

@@ -45,8 +45,8 @@ pub(super) enum Token {
     Depends(Vec<String>),
     /// `include PATTERN`.
     Include(String),
-    /// `from:`, `subject:` ... of a mail format.
-    MailOption,
+    /// `from:`, `subject:` ... of a mail format, and what follows.
+    MailOption(&'static str, String),
     /// The end of the file.
     End,
 }
@@ -69,7 +69,7 @@ impl std::fmt::Display for Token {
             Self::Group(name) => write!(f, "'group {name}'"),
             Self::Depends(_) => f.write_str("'depends on'"),
             Self::Include(_) => f.write_str("'include'"),
-            Self::MailOption => f.write_str("a mail format option"),
+            Self::MailOption(..) => f.write_str("a mail format option"),
             Self::End => f.write_str("the end of the file"),
         }
     }
@@ -188,8 +188,8 @@ impl<'a> Lexer<'a> {
         let Some(end) = self.rest[1..].find(quote) else {
             return Err(self.syntax(&format!("a closing {quote}")));
         };
-        let text = self.rest[1..=end].to_owned();
-        let token = if text.starts_with('/') && !text.contains('\n') {
+        let text = unescape(&self.rest[1..=end]);
+        let token = if text.starts_with('/') && !self.rest[1..=end].contains('\n') {
             Token::Path(text)
         } else {
             Token::Text(text)
@@ -236,12 +236,8 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         if lower.bytes().all(|b| b.is_ascii_digit()) {
-            let number = lower.parse().map_err(|_| Error::Invalid {
-                file: self.file.to_owned(),
-                line: self.line,
-                problem: format!("the number {word} is too large"),
-            })?;
-            self.push(Token::Number(number));
+            // Digits only: nothing but too large can be wrong with it.
+            self.push(Token::Number(lower.parse().unwrap_or(u64::MAX)));
             self.advance(end);
             return Ok(());
         }
@@ -282,14 +278,16 @@ impl<'a> Lexer<'a> {
             "percent" => self.push(Token::Percent),
             noise if NOISE.contains(&noise) => {}
             _ => {
-                let word = word.to_owned();
+                let verb = lower.strip_suffix("program").unwrap_or(&lower);
+                let (word, arguments) = match verb {
+                    "start" | "stop" | "restart" => (verb.to_owned(), true),
+                    "exec" | "execute" => (word.to_owned(), lower == verb),
+                    _ => (word.to_owned(), false),
+                };
                 self.push(Token::Word(word));
                 self.advance(end);
-                if matches!(
-                    lower.as_str(),
-                    "start" | "stop" | "restart" | "exec" | "execute"
-                ) {
-                    self.arguments()?;
+                if arguments {
+                    self.arguments(!lower.starts_with("exec"))?;
                 }
                 return Ok(());
             }
@@ -298,19 +296,23 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// `start program = "a b 'c d'"`: what stands between the quotes, word by word.
-    fn arguments(&mut self) -> Result<(), Error> {
+    /// `start program = "a b 'c d'"`: what stands between the quotes, word by word. `noise` is whether `program =` may come
+    /// before it. As in monit, a backslash does not protect a quote, a word may contain single quotes, and the end of the file
+    /// closes what is still open.
+    fn arguments(&mut self, noise: bool) -> Result<(), Error> {
         let blank = |text: &'a str| text.trim_start_matches(is_blank);
         let mut text = blank(self.rest);
-        if let Some(after) = text
-            .get(..7)
-            .filter(|word| word.eq_ignore_ascii_case("program"))
-            .map(|_| &text[7..])
-        {
-            text = blank(after);
-        }
-        if let Some(after) = text.strip_prefix('=') {
-            text = blank(after);
+        if noise {
+            if let Some(after) = text
+                .get(..7)
+                .filter(|word| word.eq_ignore_ascii_case("program"))
+                .map(|_| &text[7..])
+            {
+                text = blank(after);
+            }
+            if let Some(after) = text.strip_prefix('=') {
+                text = blank(after);
+            }
         }
         let Some(inner) = text.strip_prefix('"') else {
             return Ok(());
@@ -321,30 +323,29 @@ impl<'a> Lexer<'a> {
         let mut argv = Vec::new();
         loop {
             self.skip(|c| is_blank(c) || c == '\n');
-            match self.rest.chars().next() {
-                None => {
-                    return Err(Error::Syntax {
-                        file: self.file.to_owned(),
-                        line,
-                        expected: "a closing \"".to_owned(),
-                        found: "the end of the file".to_owned(),
-                    });
-                }
-                Some('"') => {
-                    self.advance(1);
-                    break;
-                }
-                Some('\'') => {
-                    let Some(end) = self.rest[1..].find('\'') else {
-                        return Err(self.syntax("a closing '"));
-                    };
-                    argv.push(self.rest[1..=end].to_owned());
-                    self.advance(end + 2);
-                }
-                Some(_) => argv.push(
-                    self.skip(|c| !is_blank(c) && c != '\n' && c != '"')
-                        .to_owned(),
-                ),
+            if self.rest.is_empty() {
+                break;
+            }
+            if self.rest.starts_with('"') {
+                self.advance(1);
+                break;
+            }
+            // The longer reading counts: `'a b'c` is two words, `'a'bc` is one with its quotes.
+            let plain = self
+                .rest
+                .find(|c| matches!(c, ' ' | '\t' | '\n' | '"'))
+                .unwrap_or(self.rest.len());
+            let quoted = self
+                .rest
+                .strip_prefix('\'')
+                .and_then(|text| text.find('\''))
+                .map_or(0, |end| end + 2);
+            if quoted >= plain {
+                argv.push(unescape(&self.advance(quoted)[1..quoted - 1]));
+            } else if &self.rest[..plain] == "'" {
+                return Err(self.syntax("a closing '"));
+            } else {
+                argv.push(self.advance(plain).to_owned());
             }
         }
         if argv.is_empty() {
@@ -384,11 +385,6 @@ impl<'a> Lexer<'a> {
         let word = self.rest[..word_end].to_ascii_lowercase();
         // As in monit, a type that is left out is a process; a type that we do not know is most likely a mistake.
         let kind = KINDS.iter().copied().find(|kind| *kind == word);
-        if kind == Some("status") {
-            return Err(self.syntax(
-                "process, file, directory, filesystem, fifo, host or system after 'check'",
-            ));
-        }
         if kind.is_some() {
             self.advance(word_end);
         }
@@ -477,18 +473,63 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// `from: a@b`, `subject: ...`, `message: ...` of a mail format; their text has no effect.
+    /// `from: a@b`, `subject: ...`, `message: ...` of a mail format.
     fn mail_option(&mut self, word: &str, end: usize) -> bool {
-        let stop: &[char] = match word {
-            "from" | "reply-to" | "subject" => &['\n', '}'],
-            "message" => &['}'],
-            _ => return false,
+        const OPTIONS: &[(&str, &[char])] = &[
+            ("from", &['\n', '}']),
+            ("reply-to", &['\n', '}']),
+            ("subject", &['\n', '}']),
+            ("message", &['}']),
+        ];
+        let Some((option, stop)) = OPTIONS.iter().find(|(option, _)| *option == word) else {
+            return false;
         };
-        self.push(Token::MailOption);
-        let length = self.rest[end..].find(stop).unwrap_or(self.rest.len() - end);
-        self.advance(end + length);
+        let line = self.line;
+        self.advance(end + 1);
+        let mut length = self.rest.find(*stop).unwrap_or(self.rest.len());
+        if matches!(word, "from" | "reply-to") {
+            // An address ends with its last character, whatever comes after it.
+            let text = self.rest[..length].trim_start_matches([' ', '\t']);
+            let end = text.find(|c| !is_str_char(c) && c != '@');
+            let address = &text[..end.unwrap_or(text.len())];
+            if address.contains('@') {
+                length = length - text.len() + address.len();
+            }
+        }
+        let text = self.advance(length).trim().to_owned();
+        self.tokens.push(Spanned {
+            token: Token::MailOption(option, text),
+            line,
+        });
         true
     }
+}
+
+/// monit's escapes in quoted text: `\n`, `\r`, `\t`, `\ `, `\\` and `\0xNN`; any other backslash stands for itself. Bytes that are
+/// not ASCII stay escaped, for [`super::connect`] to send.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let hex = after
+            .strip_prefix("0x")
+            .and_then(|after| after.get(..2))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|byte| (1..0x80).contains(byte));
+        let (replaced, taken) = match (after.as_bytes().first(), hex) {
+            (_, Some(byte)) => (char::from(byte), 4),
+            (Some(b'n'), _) => ('\n', 1),
+            (Some(b'r'), _) => ('\r', 1),
+            (Some(b't'), _) => ('\t', 1),
+            (Some(b' '), _) => (' ', 1),
+            _ => ('\\', usize::from(after.starts_with('\\'))),
+        };
+        out.push(replaced);
+        rest = &after[taken..];
+    }
+    out + rest
 }
 
 fn operator(word: &str) -> Option<Token> {

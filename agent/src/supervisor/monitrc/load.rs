@@ -19,14 +19,17 @@ pub struct LoadResult {
     pub config: Config,
     /// All problems, in the order of the files.
     pub errors: Vec<Error>,
+    /// What is strange but not wrong, a line each.
+    pub warnings: Vec<String>,
 }
 
-/// Reads the files that match the patterns, in order. A pattern without matches is no error, a missing plain path is.
+/// Reads the files that match the patterns. A pattern without matches is no error, a missing plain path is. As monit does with
+/// `include`, the files of one pattern are read from the last to the first: the agent numbers its jobs accordingly.
 pub fn load(patterns: &[PathBuf]) -> LoadResult {
     let mut result = LoadResult::default();
     let mut names = HashMap::new();
     for pattern in patterns {
-        for file in expand(pattern) {
+        for file in expand(pattern).into_iter().rev() {
             read(&file, 0, &mut result, &mut names);
         }
     }
@@ -45,7 +48,7 @@ fn read(file: &Path, depth: usize, result: &mut LoadResult, names: &mut HashMap<
             });
         }
     };
-    let statements = match statements(file, &text) {
+    let statements = match statements(file, &text, &mut result.warnings) {
         Ok(statements) => statements,
         Err(error) => return result.errors.push(error),
     };
@@ -62,7 +65,17 @@ fn read(file: &Path, depth: usize, result: &mut LoadResult, names: &mut HashMap<
                     });
                     continue;
                 }
-                for included in expand(Path::new(&pattern)) {
+                let mut files = expand(Path::new(&pattern));
+                files.retain(|file| file.is_file());
+                if files.is_empty() {
+                    let place = file.display();
+                    result.warnings.push(format!(
+                        "{place}:{line}: Warning: include files not found '{pattern}'"
+                    ));
+                }
+                // Editors leave copies behind.
+                files.retain(|file| !file.to_string_lossy().ends_with('~'));
+                for included in files.into_iter().rev() {
                     read(&included, depth + 1, result, names);
                 }
             }
@@ -191,15 +204,17 @@ fn programs(service: &Service) -> impl Iterator<Item = &Program> {
         &service.missing.recovered.effect,
         &service.pid_changed.effect,
     ];
+    let watchdog = service.watchdog.iter().map(|watchdog| &watchdog.effect);
     let limits = service.restart_limits.iter().map(|limit| &limit.effect);
     let execs = effects
         .chain(more)
         .chain(limits)
+        .chain(watchdog)
         .filter_map(|effect| match effect {
             Effect::Exec(program) => Some(program),
             _ => None,
         });
-    [&service.start, &service.stop]
+    [&service.start, &service.stop, &service.restart]
         .into_iter()
         .flatten()
         .chain(execs)

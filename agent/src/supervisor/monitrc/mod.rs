@@ -1,8 +1,8 @@
 //! monit 5.2.5's control files: text in, validated model out.
 //!
 //! - `lex.rs` cuts a file into tokens, dropping monit's noise words (`with`, `is`, `program`, ...);
-//! - `parse.rs`, `set.rs`, `tests.rs` and `connect.rs` are a recursive descent over the tokens: services, settings, the `if` in
-//!   services and connection tests;
+//! - `parse.rs`, `set.rs`, `mail.rs`, `tests.rs` and `connect.rs` are a recursive descent over the tokens: services, settings,
+//!   mail alerts, the `if` in services and connection tests; `words.rs` are monit's keywords;
 //! - `model.rs` is what comes out;
 //! - `load.rs` expands patterns and `include`, joins the files and checks what spans services (names, dependencies).
 //!
@@ -12,17 +12,20 @@
 mod connect;
 mod lex;
 mod load;
+mod mail;
 mod model;
 mod parse;
 mod set;
 mod tests;
+mod words;
 
 pub use load::{LoadResult, load};
+pub use mail::{Mail, MailFormat, MailServer, Recipient};
 pub use model::{
     Account, ApacheLimit, Check, Condition, Config, Connect, Effect, Endpoint, Exchange, Find,
-    Httpd, HttpdAllow, Kind, Location, Mode, Operator, Program, Protocol, Rate, Reaction,
+    HashKind, Httpd, HttpdAllow, Kind, Location, Mode, Operator, Program, Protocol, Rate, Reaction,
     ResourceKind, ResourceLimit, RestartLimit, Service, Settings, Step, Transport, UrlContent,
-    Verb,
+    Verb, Watchdog,
 };
 
 use std::path::PathBuf;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::mail::{Mail, Recipient};
+
 /// Everything the control files say together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
@@ -12,8 +14,7 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
-/// The `set` statements the supervisor makes use of. The others (mail servers and formats, M/Monit, event queue, FIPS) are
-/// checked for syntax and have no effect: alerts go to the agent, not to a mailbox.
+/// The `set` statements the supervisor makes use of. The others (M/Monit, FIPS) are checked for syntax and have no effect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// `set daemon N`: length of a poll cycle.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub id_file: Option<PathBuf>,
     /// `set expectbuffer`, bytes.
     pub expect_buffer: Option<u64>,
+    /// `set alert`, `set mailserver`, `set mail-format`, `set eventqueue`: of use where there is no agent.
+    pub mail: Mail,
 }
 
 /// `set httpd port N and use address A allow ...`.
@@ -110,6 +113,8 @@ pub struct Service {
     pub start: Option<Program>,
     /// `stop program`.
     pub stop: Option<Program>,
+    /// `restart program`, as later monits know it: run instead of the other two when a process that is alive is restarted.
+    pub restart: Option<Program>,
     /// `mode`.
     pub mode: Mode,
     /// `group`, as written.
@@ -128,6 +133,20 @@ pub struct Service {
     pub checks: Vec<Check>,
     /// `if N restarts within M cycles then ...`.
     pub restart_limits: Vec<RestartLimit>,
+    /// `watchdog`.
+    pub watchdog: Option<Watchdog>,
+    /// `alert` and `noalert`.
+    pub recipients: Vec<Recipient>,
+}
+
+/// `watchdog [N seconds] [then ACTION]`: the process tells over systemd's notify socket when it is ready (`READY=1`) and, if a
+/// time is given, that it is well (`WATCHDOG=1`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// How long it may be silent; without it only readiness counts, unless the process asks for one (`WATCHDOG_USEC=`).
+    pub interval: Option<Duration>,
+    /// What is done when it is silent for longer.
+    pub effect: Effect,
 }
 
 /// What is looked after.
@@ -147,6 +166,8 @@ pub enum Kind {
     Host(String),
     /// `check system`.
     System,
+    /// `check status`, which monit 5.2.5 knows but does not do.
+    Status(PathBuf),
 }
 
 impl Kind {
@@ -160,6 +181,7 @@ impl Kind {
             Self::Host(_) => 4,
             Self::System => 5,
             Self::Fifo(_) => 6,
+            Self::Status(_) => 7,
         }
     }
 
@@ -173,6 +195,7 @@ impl Kind {
             Self::Host(_) => "Remote Host",
             Self::System => "System",
             Self::Fifo(_) => "Fifo",
+            Self::Status(_) => "Status",
         }
     }
 
@@ -409,9 +432,9 @@ pub enum Condition {
     /// `if changed size`.
     SizeChanged,
     /// `if failed checksum [expect HEX]`; without an expectation the first sum seen is the right one.
-    Checksum(Option<String>),
+    Checksum(HashKind, Option<String>),
     /// `if changed checksum`.
-    ChecksumChanged,
+    ChecksumChanged(HashKind),
     /// `if failed permission 0644`.
     Permission(u32),
     /// `if failed uid U`.
@@ -433,6 +456,26 @@ pub enum Condition {
     Space(Operator, f64, Verb),
     /// `if changed fsflags`.
     FlagsChanged,
+}
+
+/// How a file is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashKind {
+    /// What monit takes unless told otherwise.
+    Md5,
+    /// 40 hexadecimal digits.
+    Sha1,
+}
+
+impl HashKind {
+    /// By the number of its hexadecimal digits.
+    pub fn of(sum: &str) -> Self {
+        if sum.len() == 32 {
+            Self::Md5
+        } else {
+            Self::Sha1
+        }
+    }
 }
 
 /// Whether a limit is in units or in per cent.

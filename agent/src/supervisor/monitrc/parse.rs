@@ -7,8 +7,9 @@ use super::Error;
 use super::lex::{Spanned, Token, tokens};
 use super::model::{
     Account, Effect, Find, Kind, Location, Mode, PROGRAM_TIMEOUT, Program, Rate, Reaction, Service,
-    Settings, Step,
+    Settings, Step, Watchdog,
 };
+use super::words::RESERVED;
 
 /// What a setting changes.
 pub(super) type Apply = Box<dyn FnOnce(&mut Settings) + Send>;
@@ -20,229 +21,62 @@ pub(super) enum Statement {
     Include { pattern: String, line: usize },
 }
 
-/// Words that cannot be a bare string.
-const RESERVED: &[&str] = &[
-    "if",
-    "or",
-    "then",
-    "failed",
-    "ssl",
-    "enable",
-    "disable",
-    "set",
-    "daemon",
-    "delay",
-    "logfile",
-    "syslog",
-    "facility",
-    "httpd",
-    "address",
-    "clientpemfile",
-    "allowselfcertification",
-    "certmd5",
-    "pemfile",
-    "init",
-    "allow",
-    "read-only",
-    "readonly",
-    "pidfile",
-    "idfile",
-    "statefile",
-    "path",
-    "start",
-    "stop",
-    "port",
-    "portnumber",
-    "unix",
-    "unixsocket",
-    "type",
-    "proto",
-    "protocol",
-    "tcp",
-    "tcpssl",
-    "udp",
-    "alert",
-    "noalert",
-    "mail-format",
-    "resource",
-    "restart",
-    "restarts",
-    "cycle",
-    "cycles",
-    "timeout",
-    "checksum",
-    "mailserver",
-    "every",
-    "host",
-    "hostheader",
-    "system",
-    "default",
-    "http",
-    "apache-status",
-    "ftp",
-    "smtp",
-    "postfix-policy",
-    "pop",
-    "imap",
-    "clamav",
-    "dns",
-    "mysql",
-    "nntp",
-    "ntp3",
-    "ssh",
-    "dwp",
-    "ldap2",
-    "ldap3",
-    "rdate",
-    "lmtp",
-    "rsync",
-    "tns",
-    "pgsql",
-    "sip",
-    "gps",
-    "radius",
-    "memcache",
-    "target",
-    "maxforward",
-    "mode",
-    "active",
-    "passive",
-    "manual",
-    "uid",
-    "gid",
-    "request",
-    "secret",
-    "loglimit",
-    "closelimit",
-    "dnslimit",
-    "keepalivelimit",
-    "replylimit",
-    "requestlimit",
-    "startlimit",
-    "waitlimit",
-    "gracefullimit",
-    "cleanuplimit",
-    "mem",
-    "memory",
-    "swap",
-    "totalmem",
-    "totalmemory",
-    "cpu",
-    "totalcpu",
-    "children",
-    "timestamp",
-    "changed",
-    "second",
-    "seconds",
-    "minute",
-    "minutes",
-    "hour",
-    "hours",
-    "day",
-    "days",
-    "sslv2",
-    "sslv3",
-    "tlsv1",
-    "sslauto",
-    "inode",
-    "inodes",
-    "space",
-    "perm",
-    "permission",
-    "exec",
-    "execute",
-    "size",
-    "basedir",
-    "slot",
-    "slots",
-    "eventqueue",
-    "match",
-    "matching",
-    "not",
-    "ignore",
-    "connection",
-    "unmonitor",
-    "action",
-    "icmp",
-    "echo",
-    "send",
-    "expect",
-    "expectbuffer",
-    "cleartext",
-    "md5",
-    "sha1",
-    "crypt",
-    "signature",
-    "nonexist",
-    "exist",
-    "invalid",
-    "data",
-    "recovered",
-    "passed",
-    "succeeded",
-    "else",
-    "mmonit",
-    "url",
-    "content",
-    "pid",
-    "ppid",
-    "count",
-    "reminder",
-    "instance",
-    "hostname",
-    "username",
-    "password",
-    "credentials",
-    "register",
-    "fsflag",
-    "fsflags",
-    "fips",
-    "byte",
-    "b",
-    "kilobyte",
-    "kb",
-    "megabyte",
-    "mb",
-    "gigabyte",
-    "gb",
-];
-
 /// The parser of one file.
 pub(super) struct Parser<'a> {
     pub(super) file: &'a Path,
     tokens: Vec<Spanned>,
     at: usize,
+    warnings: Vec<String>,
+}
+
+/// A time as long as monit can count.
+pub(super) fn seconds_of(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(i32::MAX as u64))
+}
+
+/// monit takes any number and leaves the rest to the network.
+pub(super) fn port(number: u64) -> u16 {
+    (number & 0xffff) as u16
 }
 
 /// The statements of a file.
-pub(super) fn statements(file: &Path, text: &str) -> Result<Vec<Statement>, Error> {
+pub(super) fn statements(
+    file: &Path,
+    text: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Statement>, Error> {
     let mut parser = Parser {
         file,
         tokens: tokens(file, text)?,
         at: 0,
+        warnings: Vec::new(),
     };
-    let mut statements = Vec::new();
-    loop {
-        let line = parser.line();
-        match parser.peek().clone() {
-            Token::End => return Ok(statements),
-            Token::Include(pattern) => {
-                parser.advance();
-                statements.push(Statement::Include { pattern, line });
-            }
-            Token::Check(kind, name) => {
-                parser.advance();
-                statements.push(Statement::Check(Box::new(
-                    parser.service(kind, name, line)?,
-                )));
-            }
-            _ if parser.accept("set") => statements.push(Statement::Set(parser.set()?)),
-            _ => return Err(parser.expected("'check', 'set' or 'include'")),
-        }
-    }
+    let result = parser.statements();
+    warnings.append(&mut parser.warnings);
+    result
 }
 
 impl Parser<'_> {
+    fn statements(&mut self) -> Result<Vec<Statement>, Error> {
+        let mut statements = Vec::new();
+        loop {
+            let line = self.line();
+            match self.peek().clone() {
+                Token::End => return Ok(statements),
+                Token::Include(pattern) => {
+                    self.advance();
+                    statements.push(Statement::Include { pattern, line });
+                }
+                Token::Check(kind, name) => {
+                    self.advance();
+                    statements.push(Statement::Check(Box::new(self.service(kind, name, line)?)));
+                }
+                _ if self.accept("set") => statements.push(Statement::Set(self.set()?)),
+                _ => return Err(self.expected("'check', 'set' or 'include'")),
+            }
+        }
+    }
+
     pub(super) fn peek(&self) -> &Token {
         &self.tokens[self.at].token
     }
@@ -415,10 +249,14 @@ impl Parser<'_> {
             _ => {
                 self.require("path")?;
                 let path = self.path("an absolute path")?;
+                if kind == "status" {
+                    self.warn(line, "monit tests nothing in a 'check status'");
+                }
                 match kind {
                     "file" => Kind::File(path),
                     "directory" => Kind::Directory(path),
                     "fifo" => Kind::Fifo(path),
+                    "status" => Kind::Status(path),
                     _ => Kind::Filesystem(path),
                 }
             }
@@ -432,6 +270,7 @@ impl Parser<'_> {
             kind,
             start: None,
             stop: None,
+            restart: None,
             mode: Mode::Active,
             groups: Vec::new(),
             depends: Vec::new(),
@@ -450,6 +289,8 @@ impl Parser<'_> {
             },
             checks: Vec::new(),
             restart_limits: Vec::new(),
+            watchdog: None,
+            recipients: Vec::new(),
         };
         while self.option(&mut service)? {}
         if matches!(service.kind, Kind::Host(_)) && service.checks.is_empty() {
@@ -480,6 +321,7 @@ impl Parser<'_> {
             Token::Word(word) => match word.to_ascii_lowercase().as_str() {
                 "start" => self.program_option(&mut service.start)?,
                 "stop" => self.program_option(&mut service.stop)?,
+                "restart" => self.program_option(&mut service.restart)?,
                 "mode" => {
                     self.advance();
                     service.mode = if self.accept("active") {
@@ -503,11 +345,18 @@ impl Parser<'_> {
                 }
                 "alert" | "noalert" => {
                     self.advance();
-                    self.mail_alert(word.eq_ignore_ascii_case("noalert"))?;
+                    let none = word.eq_ignore_ascii_case("noalert");
+                    service.recipients.push(self.mail_alert(none)?);
                 }
                 "if" => {
                     self.advance();
                     self.test(service)?;
+                }
+                "watchdog" => {
+                    let line = self.line();
+                    self.advance();
+                    self.only(service, line, "watchdog", super::Kind::is_process)?;
+                    service.watchdog = Some(self.watchdog()?);
                 }
                 "ignore" => {
                     self.advance();
@@ -516,7 +365,7 @@ impl Parser<'_> {
                 "set" => return Ok(false),
                 _ => {
                     return Err(self.expected(
-                        "'start', 'stop', 'if', 'group', 'depends on', 'mode', 'every', 'alert' or the next statement",
+                        "'start', 'stop', 'restart', 'if', 'group', 'depends on', 'mode', 'every', 'alert' or the next statement",
                     ));
                 }
             },
@@ -524,6 +373,28 @@ impl Parser<'_> {
             _ => return Err(self.expected("an option of the service or the next statement")),
         }
         Ok(true)
+    }
+
+    /// `watchdog [N seconds] [then ACTION]`: ours, not monit's.
+    fn watchdog(&mut self) -> Result<Watchdog, Error> {
+        let mut interval = None;
+        if matches!(self.peek(), Token::Number(_)) {
+            let line = self.line();
+            let seconds = self.number("a number of seconds")?;
+            if seconds == 0 {
+                return Err(self.invalid(line, "a watchdog needs at least 1 second"));
+            }
+            if !self.accept_any(&["second", "seconds"]) {
+                return Err(self.expected("'seconds'"));
+            }
+            interval = Some(seconds_of(seconds));
+        }
+        let effect = if self.accept("then") {
+            self.effect()?
+        } else {
+            Effect::Restart
+        };
+        Ok(Watchdog { interval, effect })
     }
 
     pub(super) fn cycle(&mut self) -> Result<(), Error> {
@@ -534,51 +405,39 @@ impl Parser<'_> {
         }
     }
 
+    /// Given twice, the last one counts, as in monit.
     fn program_option(&mut self, slot: &mut Option<Program>) -> Result<(), Error> {
-        let word = match self.peek() {
-            Token::Word(word) => word.to_ascii_lowercase(),
-            _ => String::new(),
-        };
         let line = self.line();
         self.advance();
-        let program = self.program()?;
-        if slot.is_some() {
-            return Err(self.invalid(line, format!("the {word} program is given twice")));
+        if slot.replace(self.program()?).is_some() {
+            self.warn(line, "the program is given twice and the last one counts");
         }
-        *slot = Some(program);
         Ok(())
     }
 
     /// A program with its account and timeout.
     pub(super) fn program(&mut self) -> Result<Program, Error> {
         let line = self.line();
-        let argv = match self.peek().clone() {
-            Token::Argv(argv) => {
-                self.advance();
-                argv
+        let mut argv = Vec::new();
+        if let Token::Argv(words) = self.peek().clone() {
+            self.advance();
+            argv = words;
+        }
+        // What follows the quotes still belongs to it.
+        while let Token::Path(text) | Token::Text(text) | Token::Word(text) = self.peek().clone() {
+            let path = matches!(self.peek(), Token::Path(_));
+            // The one word of ours that monit does not know.
+            if !path && (!self.is_string() || self.is("watchdog")) {
+                break;
             }
-            _ => {
-                let mut argv = Vec::new();
-                loop {
-                    match self.peek().clone() {
-                        Token::Path(text) => argv.push(text),
-                        Token::Text(text) | Token::Word(text) if self.is_string() => {
-                            argv.push(text)
-                        }
-                        _ => break,
-                    }
-                    self.advance();
-                }
-                argv
-            }
-        };
+            argv.push(text);
+            self.advance();
+        }
         match argv.first() {
             None => return Err(self.expected("a program and its arguments in double quotes")),
-            Some(program) if !program.starts_with('/') => {
-                return Err(self.invalid(
-                    line,
-                    format!("the program '{program}' is not an absolute path"),
-                ));
+            Some(program) if !std::path::Path::new(program).exists() => {
+                let problem = format!("the executable does not exist '{program}'");
+                self.warn(line, &problem);
             }
             Some(_) => {}
         }
@@ -621,7 +480,14 @@ impl Parser<'_> {
         if !self.accept_any(&["second", "seconds"]) {
             return Err(self.expected("'seconds'"));
         }
-        Ok(Some(Duration::from_secs(seconds)))
+        Ok(Some(seconds_of(seconds)))
+    }
+
+    /// What is strange but not wrong.
+    fn warn(&mut self, line: usize, problem: &str) {
+        let place = self.file.display();
+        self.warnings
+            .push(format!("{place}:{line}: Warning: {problem}"));
     }
 
     /// A unit of size, in bytes.

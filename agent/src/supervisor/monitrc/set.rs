@@ -1,72 +1,11 @@
-//! The `set` statements, and the mail alerts that may also stand in a service.
-
-use std::time::Duration;
+//! The `set` statements.
 
 use super::Error;
 use super::lex::Token;
 use super::model::{Httpd, HttpdAllow};
-use super::parse::{Apply, Parser};
+use super::parse::{Apply, Parser, port, seconds_of};
 
 impl Parser<'_> {
-    /// `alert ADDRESS [not] {events} mail-format {...} reminder N`: syntax only, alerts go to the agent.
-    pub(super) fn mail_alert(&mut self, none: bool) -> Result<(), Error> {
-        if !matches!(self.peek(), Token::Mail(_)) {
-            return Err(self.expected("a mail address"));
-        }
-        self.advance();
-        if none {
-            return Ok(());
-        }
-        let not = self.accept("not");
-        if not || self.peek() == &Token::Sign('{') {
-            const EVENTS: &[&str] = &[
-                "action",
-                "checksum",
-                "connection",
-                "content",
-                "data",
-                "exec",
-                "execute",
-                "fsflag",
-                "fsflags",
-                "gid",
-                "icmp",
-                "instance",
-                "invalid",
-                "nonexist",
-                "perm",
-                "permission",
-                "pid",
-                "ppid",
-                "resource",
-                "size",
-                "timeout",
-                "timestamp",
-                "uid",
-            ];
-            self.sign('{')?;
-            if !self.is_any(EVENTS) {
-                return Err(self.expected("the name of an event"));
-            }
-            while self.accept_any(EVENTS) {}
-            self.sign('}')?;
-        }
-        if self.accept("mail-format") {
-            self.mail_format()?;
-        }
-        if self.accept("reminder") {
-            self.number("a number of cycles")?;
-            self.accept_any(&["cycle", "cycles"]);
-        }
-        Ok(())
-    }
-
-    fn mail_format(&mut self) -> Result<(), Error> {
-        self.sign('{')?;
-        while self.accept_token(&Token::MailOption) {}
-        self.sign('}')
-    }
-
     pub(super) fn set(&mut self) -> Result<Apply, Error> {
         let Token::Word(word) = self.peek().clone() else {
             return Err(self.expected("the name of a setting"));
@@ -75,14 +14,14 @@ impl Parser<'_> {
         self.advance();
         match word.to_ascii_lowercase().as_str() {
             "daemon" => {
-                let cycle = Duration::from_secs(self.number("a number of seconds")?);
+                let cycle = seconds_of(self.number("a number of seconds")?);
                 if cycle.is_zero() {
                     return Err(self.invalid(line, "a cycle needs at least 1 second"));
                 }
                 let mut delay = None;
                 if self.accept("start") {
                     self.require("delay")?;
-                    delay = Some(Duration::from_secs(self.number("a number of seconds")?));
+                    delay = Some(seconds_of(self.number("a number of seconds")?));
                 }
                 Ok(Box::new(move |settings| {
                     settings.cycle = Some(cycle);
@@ -120,33 +59,32 @@ impl Parser<'_> {
             }
             "init" | "fips" => nothing(),
             "alert" => {
-                self.mail_alert(false)?;
-                nothing()
+                let recipient = self.mail_alert(false)?;
+                Ok(Box::new(move |settings| {
+                    settings.mail.recipients.push(recipient)
+                }))
             }
             "mail-format" => {
-                self.mail_format()?;
-                nothing()
+                let format = self.mail_format()?;
+                Ok(Box::new(move |settings| settings.mail.format = format))
             }
             "eventqueue" => {
-                let mut some = false;
+                let (mut directory, mut slots) = (None, None);
                 if self.accept("basedir") {
-                    self.path("a directory")?;
-                    some = true;
+                    directory = Some(self.path("a directory")?);
                 }
                 if self.accept_any(&["slot", "slots"]) {
-                    self.number("a number of events")?;
-                    some = true;
+                    slots = Some(self.number("a number of events")?);
                 }
-                if some {
-                    nothing()
-                } else {
-                    Err(self.expected("'basedir' or 'slots'"))
+                if directory.is_none() && slots.is_none() {
+                    return Err(self.expected("'basedir' or 'slots'"));
                 }
+                Ok(Box::new(move |settings| {
+                    settings.mail.queue = directory;
+                    settings.mail.slots = slots;
+                }))
             }
-            "mailserver" => {
-                self.mail_servers()?;
-                nothing()
-            }
+            "mailserver" => self.mail_servers(),
             "mmonit" => {
                 self.mmonit()?;
                 nothing()
@@ -157,42 +95,6 @@ impl Parser<'_> {
             }
             _ => Err(self.invalid(line, format!("there is no setting '{word}'"))),
         }
-    }
-
-    fn tls_options(&mut self) -> Result<(), Error> {
-        self.accept_any(&["sslv2", "sslv3", "tlsv1", "sslauto"]);
-        if self.accept("certmd5") {
-            self.string("an MD5 sum")?;
-        }
-        Ok(())
-    }
-
-    fn mail_servers(&mut self) -> Result<(), Error> {
-        self.string("the host of a mail server")?;
-        loop {
-            if self.accept("port") {
-                self.number("a port")?;
-            }
-            if self.accept("username") {
-                match self.peek() {
-                    Token::Mail(_) => self.advance(),
-                    _ => drop(self.string("a user name")?),
-                }
-            }
-            if self.accept("password") {
-                self.string("a password")?;
-            }
-            self.tls_options()?;
-            if !self.is_string() {
-                break;
-            }
-            self.advance();
-        }
-        self.timeout()?;
-        if self.accept("hostname") {
-            self.string("a host name")?;
-        }
-        Ok(())
     }
 
     fn mmonit(&mut self) -> Result<(), Error> {
@@ -216,10 +118,7 @@ impl Parser<'_> {
         if !self.accept_any(&["port", "portnumber"]) {
             return Err(self.expected("'port'"));
         }
-        let line = self.line();
-        let port = self.number("a port")?;
-        let port =
-            u16::try_from(port).map_err(|_| self.invalid(line, format!("{port} is not a port")))?;
+        let port = port(self.number("a port")?);
         let mut httpd = Httpd {
             port,
             address: None,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Error;
 use super::lex::Token;
 use super::model::{
-    Check, Condition, Connect, Effect, Endpoint, Kind, NETWORK_TIMEOUT, Operator, Rate, Reaction,
-    ResourceKind, ResourceLimit, RestartLimit, Service, Step, Verb,
+    Check, Condition, Connect, Effect, Endpoint, HashKind, Kind, NETWORK_TIMEOUT, Operator, Rate,
+    Reaction, ResourceKind, ResourceLimit, RestartLimit, Service, Step, Verb,
 };
 use super::parse::Parser;
 
@@ -227,11 +227,14 @@ impl Parser<'_> {
     }
 
     fn failed(&mut self, service: &mut Service, line: usize) -> Result<(), Error> {
-        let file_like =
-            |kind: &Kind| !matches!(kind, Kind::Process(_) | Kind::Host(_) | Kind::System);
+        let file_like = |kind: &Kind| {
+            !matches!(
+                kind,
+                Kind::Process(_) | Kind::Host(_) | Kind::System | Kind::Status(_)
+            )
+        };
         if self.is_any(&["md5", "sha1", "checksum"]) {
-            self.accept_any(&["md5", "sha1"]);
-            self.require("checksum")?;
+            let mut kind = self.hash_kind()?;
             self.only(service, line, "checksum", |kind| {
                 matches!(kind, Kind::File(_))
             })?;
@@ -240,7 +243,10 @@ impl Parser<'_> {
             } else {
                 None
             };
-            return self.push(service, Condition::Checksum(expected), line);
+            if let Some(sum) = &expected {
+                kind = HashKind::of(sum);
+            }
+            return self.push(service, Condition::Checksum(kind, expected), line);
         }
         if self.accept_any(&["perm", "permission"]) {
             self.only(service, line, "permission", file_like)?;
@@ -309,13 +315,7 @@ impl Parser<'_> {
                     "'host', 'port', 'unixsocket', 'url', 'icmp', 'checksum', 'permission', 'uid' or 'gid' after 'if failed'",
                 ));
             }
-            let port_line = self.line();
-            let port = self.number("a port")?;
-            let port = u16::try_from(port).ok().filter(|port| *port > 0);
-            Endpoint::Tcp(
-                host,
-                port.ok_or_else(|| self.invalid(port_line, "a port is between 1 and 65535"))?,
-            )
+            Endpoint::Tcp(host, super::parse::port(self.number("a port")?))
         };
         let transport = self.transport()?;
         let protocol = self.protocol()?;
@@ -347,12 +347,11 @@ impl Parser<'_> {
             self.only(service, line, "timestamp", has_timestamp)?;
             Condition::TimestampChanged
         } else if self.is_any(&["md5", "sha1", "checksum"]) {
-            self.accept_any(&["md5", "sha1"]);
-            self.require("checksum")?;
+            let kind = self.hash_kind()?;
             self.only(service, line, "checksum", |kind| {
                 matches!(kind, Kind::File(_))
             })?;
-            Condition::ChecksumChanged
+            Condition::ChecksumChanged(kind)
         } else if self.accept("size") {
             self.only(service, line, "size", |kind| matches!(kind, Kind::File(_)))?;
             Condition::SizeChanged
@@ -375,6 +374,18 @@ impl Parser<'_> {
             line,
         });
         Ok(())
+    }
+
+    /// `[md5|sha1] checksum`.
+    fn hash_kind(&mut self) -> Result<HashKind, Error> {
+        let kind = if self.accept("sha1") {
+            HashKind::Sha1
+        } else {
+            self.accept("md5");
+            HashKind::Md5
+        };
+        self.require("checksum")?;
+        Ok(kind)
     }
 
     fn resources(&mut self, service: &mut Service, line: usize) -> Result<(), Error> {
@@ -555,7 +566,7 @@ impl Parser<'_> {
         })
     }
 
-    fn effect(&mut self) -> Result<Effect, Error> {
+    pub(super) fn effect(&mut self) -> Result<Effect, Error> {
         if self.accept("alert") {
             Ok(Effect::Alert)
         } else if self.is_any(&["exec", "execute"]) {

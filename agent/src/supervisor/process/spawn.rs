@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setsid, setuid};
 
@@ -94,10 +97,11 @@ fn identity(program: &Program) -> io::Result<Identity> {
     })
 }
 
-/// Starts a program. `environment` comes on top of monit's `PATH` and the agent's `TZ`.
+/// Starts a program, which enters the cgroup behind `door`. `environment` comes on top of monit's `PATH` and the agent's `TZ`.
 pub(in crate::supervisor) fn spawn(
     program: &Program,
     environment: &[(&str, String)],
+    door: Option<File>,
 ) -> io::Result<Running> {
     let Some((path, arguments)) = program.argv.split_first() else {
         return Err(io::Error::new(
@@ -106,7 +110,8 @@ pub(in crate::supervisor) fn spawn(
         ));
     };
     let Identity { uid, gid, groups } = identity(program)?;
-    let mut command = Command::new(path);
+    // As monit: what is not absolute is looked for below `/`, not in `PATH`.
+    let mut command = Command::new(Path::new("/").join(path));
     command
         .args(arguments)
         .env_clear()
@@ -120,6 +125,10 @@ pub(in crate::supervisor) fn spawn(
         command.env("TZ", zone);
     }
     let prepare = move || {
+        if let Some(door) = &door {
+            // Without its cgroup it still runs.
+            let _ = (&*door).write(b"0");
+        }
         setsid()?;
         umask(Mode::from_bits_truncate(0o022));
         // SAFETY: takes integers only. Descriptors that libraries left inheritable stay behind; where the kernel is too old for
@@ -161,13 +170,18 @@ pub(in crate::supervisor) fn spawn(
 
 /// Every pid of a set but our own and PID 1 gets SIGKILL.
 pub(super) fn kill_all(pids: &HashSet<i32>) {
+    signal_all(pids.iter(), Signal::SIGKILL);
+}
+
+/// Every pid but our own and PID 1 gets a signal.
+pub(in crate::supervisor) fn signal_all<'a>(pids: impl Iterator<Item = &'a i32>, signal: Signal) {
     let own = std::process::id();
     for pid in pids {
         if *pid <= 1 || u32::try_from(*pid) == Ok(own) {
             continue;
         }
         let target = nix::unistd::Pid::from_raw(*pid);
-        match nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGKILL) {
+        match nix::sys::signal::kill(target, signal) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
             Err(error) => tracing::warn!(pid, %error, "cannot kill a process"),
         }

@@ -90,9 +90,12 @@ impl Table {
     }
 
     /// A process and everything it started that still hangs on it.
-    fn family(&self, pid: i32) -> Vec<&Process> {
+    pub(in crate::supervisor) fn family(&self, pid: i32) -> Vec<&Process> {
+        self.families(vec![pid])
+    }
+
+    fn families(&self, mut open: Vec<i32>) -> Vec<&Process> {
         let mut family = Vec::new();
-        let mut open = vec![pid];
         let mut seen = HashSet::new();
         while let Some(pid) = open.pop() {
             if !seen.insert(pid) {
@@ -282,6 +285,8 @@ pub(in crate::supervisor) struct Meter {
     samples: HashMap<(i32, u64), Sample>,
     taken: Option<Instant>,
     table: Table,
+    /// Who else belongs to a process, for the time between two looks.
+    members: HashMap<i32, Vec<i32>>,
     cpus: f64,
     ticks_per_second: f64,
     memory_kb: f64,
@@ -294,14 +299,17 @@ impl Meter {
             samples: HashMap::new(),
             taken: None,
             table: Table::default(),
+            members: HashMap::new(),
             cpus: sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN, 1) as f64,
             ticks_per_second: sysconf(nix::unistd::SysconfVar::CLK_TCK, 100) as f64,
             memory_kb,
         }
     }
 
-    /// Looks at all processes once; what `vitals` says afterwards is about this moment.
-    pub(in crate::supervisor) fn refresh(&mut self, pids: impl Iterator<Item = i32>, now: Instant) {
+    /// Looks at all processes once; what `vitals` says afterwards is about this moment. Each process comes with the others that
+    /// belong to it though they need not hang on it.
+    pub(in crate::supervisor) fn refresh(&mut self, members: HashMap<i32, Vec<i32>>, now: Instant) {
+        self.members = members;
         let elapsed = self.taken.map(|taken| now - taken);
         if elapsed.is_some_and(|elapsed| elapsed < Duration::from_secs(1)) {
             self.table = Table::read();
@@ -310,13 +318,12 @@ impl Meter {
         self.taken = Some(now);
         self.table = Table::read();
         let mut samples = HashMap::new();
-        for pid in pids {
+        for pid in self.members.keys().copied() {
             let Some(process) = self.table.get(pid) else {
                 continue;
             };
             let total_ticks = self
-                .table
-                .family(pid)
+                .everything(pid)
                 .iter()
                 .map(|process| process.ticks)
                 .sum();
@@ -340,9 +347,16 @@ impl Meter {
         self.samples = samples;
     }
 
+    /// A process, what hangs on it and what else belongs to it.
+    fn everything(&self, pid: i32) -> Vec<&Process> {
+        let others = self.members.get(&pid).into_iter().flatten();
+        self.table
+            .families(std::iter::once(pid).chain(others.copied()).collect())
+    }
+
     pub(in crate::supervisor) fn vitals(&self, pid: i32) -> Option<Vitals> {
         let process = self.table.get(pid)?;
-        let family = self.table.family(pid);
+        let family = self.everything(pid);
         let total_memory_kb = family
             .iter()
             .map(|process| process.resident_kb)

@@ -87,6 +87,10 @@ impl Machine {
             changed,
             message: message.to_owned(),
         };
+        // Something is known about it now.
+        if self.entries[at].monitoring == Monitoring::Init {
+            self.entries[at].monitoring = Monitoring::Yes;
+        }
         if self.entries[at]
             .problems
             .insert((event, check), problem.clone())
@@ -159,14 +163,50 @@ impl Machine {
         if entry.is_unknown() {
             return false;
         }
+        if entry.phase == Phase::Rest && entry.intent.is_none() {
+            if entry.watchdog().is_some_and(|due| now >= due) {
+                self.bite(at, "did not pet its watchdog in time", now, out);
+                return true;
+            }
+            return false;
+        }
         let name = entry.name().to_owned();
         let pid = entry.pid;
         match (entry.phase.clone(), entry.intent) {
-            (Phase::Rest, None) => false,
+            (Phase::Rest, None) | (Phase::Sweeping, _) => false,
             (Phase::Rest, Some(Intent::Stop | Intent::Bounce)) => self.advance_stop(at, now, out),
             (Phase::Rest, Some(Intent::Start)) => self.advance_start(at, now, out),
+            (
+                Phase::Restarting {
+                    run,
+                    running,
+                    deadline,
+                },
+                intent,
+            ) => {
+                let over = now >= deadline;
+                if !over && (running || pid.is_none()) {
+                    return false;
+                }
+                if running {
+                    out.push(Effect::KillRun { name, run });
+                }
+                self.entries[at].phase = Phase::Rest;
+                if pid.is_none() {
+                    self.start_failed(at, "failed to restart", now, out);
+                    return true;
+                }
+                let entry = &mut self.entries[at];
+                if intent == Some(Intent::Start) {
+                    entry.intent = None;
+                }
+                if !entry.must_stop() {
+                    self.up(at, now, out);
+                }
+                true
+            }
             (Phase::Starting { run, deadline }, intent) => {
-                if pid.is_some() {
+                if pid.is_some() && entry.is_ready() {
                     let entry = &mut self.entries[at];
                     entry.phase = Phase::Rest;
                     if intent == Some(Intent::Start) {
@@ -182,7 +222,16 @@ impl Machine {
                 }
                 out.push(Effect::KillRun { name, run });
                 self.entries[at].phase = Phase::Rest;
-                self.start_failed(at, "failed to start", now, out);
+                let message = match pid {
+                    // It runs but did not say that it is ready.
+                    Some(pid) => {
+                        let name = self.entries[at].name().to_owned();
+                        out.push(Effect::KillProcess { name, pid });
+                        "failed to start: process did not become ready"
+                    }
+                    None => "failed to start",
+                };
+                self.start_failed(at, message, now, out);
                 true
             }
             (
@@ -193,12 +242,11 @@ impl Machine {
                     kill_at,
                     reported,
                 },
-                intent,
+                _,
             ) => {
                 if pid.is_none() && !running {
-                    let entry = &mut self.entries[at];
-                    entry.phase = Phase::Rest;
-                    entry.finish_stop(intent);
+                    self.entries[at].phase = Phase::Sweeping;
+                    out.push(Effect::Sweep { name });
                     return true;
                 }
                 if now >= deadline && !reported {
@@ -246,7 +294,9 @@ impl Machine {
         let entry = &self.entries[at];
         let intent = entry.intent;
         if entry.is_process() && entry.pid.is_none() {
-            self.entries[at].finish_stop(intent);
+            let name = entry.name().to_owned();
+            self.entries[at].phase = Phase::Sweeping;
+            out.push(Effect::Sweep { name });
             return true;
         }
         if entry
@@ -255,6 +305,12 @@ impl Machine {
             .any(|child| self.entries[*child].must_stop())
         {
             return false;
+        }
+        if intent == Some(Intent::Bounce)
+            && let Some(program) = entry.definition.restart.clone()
+        {
+            self.advance_restart(at, program, now, out);
+            return true;
         }
         let Some(program) = entry.definition.stop.clone() else {
             // As monit: what has no stop program is no longer looked after, but runs on.
@@ -272,8 +328,13 @@ impl Machine {
         let is_process = entry.is_process();
         let deadline = now + program.timeout;
         let run = self.run(at, Run::Stop, program, out);
-        let kill_at = now + self.policy.kill_after;
         let entry = &mut self.entries[at];
+        // One that hangs is not expected to do much more.
+        let kill_at = if std::mem::take(&mut entry.hung) {
+            deadline
+        } else {
+            now + self.policy.kill_after
+        };
         if is_process {
             entry.phase = Phase::Stopping {
                 run,
@@ -286,6 +347,28 @@ impl Machine {
             entry.finish_stop(intent);
         }
         true
+    }
+
+    fn advance_restart(
+        &mut self,
+        at: usize,
+        program: monitrc::Program,
+        now: Time,
+        out: &mut Vec<Effect>,
+    ) {
+        let deadline = now + program.timeout;
+        let run = self.run(at, Run::Restart, program, out);
+        let entry = &mut self.entries[at];
+        entry.intent = None;
+        entry.hung = false;
+        if entry.is_process() {
+            entry.intent = Some(Intent::Start);
+            entry.phase = Phase::Restarting {
+                run,
+                running: true,
+                deadline,
+            };
+        }
     }
 
     pub(super) fn advance_start(&mut self, at: usize, now: Time, out: &mut Vec<Effect>) -> bool {
@@ -323,6 +406,7 @@ impl Machine {
         let deadline = now + program.timeout;
         let run = self.run(at, Run::Start, program, out);
         let entry = &mut self.entries[at];
+        (entry.ready, entry.interval, entry.hung) = (false, None, false);
         if is_process {
             entry.phase = Phase::Starting { run, deadline };
         } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,14 @@ pub(super) enum Phase {
         deadline: Time,
         kill_at: Time,
         reported: bool,
+    },
+    /// The process has ended and the stop program, too; what they left behind is being ended.
+    Sweeping,
+    /// The restart program was run; it has not ended yet, or no process has been seen since.
+    Restarting {
+        run: RunId,
+        running: bool,
+        deadline: Time,
     },
 }
 
@@ -130,6 +139,14 @@ pub(super) struct Entry {
     pub(super) restarts: u32,
     pub(super) cycles: u32,
     pub(super) counted: bool,
+    /// Whether the process said so; only of interest with a watchdog.
+    pub(super) ready: bool,
+    /// When it last said that it is well.
+    pub(super) petted: Time,
+    /// How long it may be silent, by its own wish.
+    pub(super) interval: Option<Duration>,
+    /// It was silent for too long: it is not waited for as long as others when it is stopped.
+    pub(super) hung: bool,
 }
 
 impl Entry {
@@ -159,6 +176,10 @@ impl Entry {
             restarts: 0,
             cycles: 0,
             counted: false,
+            ready: false,
+            petted: now,
+            interval: None,
+            hung: false,
         }
     }
 
@@ -198,8 +219,25 @@ impl Entry {
 
     /// Whether a stop is still to be done or under way.
     pub(super) fn must_stop(&self) -> bool {
-        matches!(self.phase, Phase::Stopping { .. })
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Sweeping)
             || matches!(self.intent, Some(Intent::Stop | Intent::Bounce))
+    }
+
+    /// Whether its process may count as up.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready || self.definition.watchdog.is_none()
+    }
+
+    /// When the watchdog bites.
+    pub(super) fn watchdog(&self) -> Option<Time> {
+        let interval = self
+            .interval
+            .or(self.definition.watchdog.as_ref()?.interval)?;
+        let well = self.is_monitored()
+            && self.pid.is_some()
+            && self.phase == Phase::Rest
+            && self.intent.is_none();
+        well.then(|| self.petted + interval)
     }
 
     pub(super) fn pending(&self) -> Option<Action> {
@@ -210,7 +248,8 @@ impl Entry {
             None => match self.phase {
                 Phase::Rest => None,
                 Phase::Starting { .. } => Some(Action::Start),
-                Phase::Stopping { .. } => Some(Action::Stop),
+                Phase::Stopping { .. } | Phase::Sweeping => Some(Action::Stop),
+                Phase::Restarting { .. } => Some(Action::Restart),
             },
         }
     }

@@ -22,6 +22,7 @@ pub(crate) enum Event {
     Content = 0x8000,
     Pid = 0x40000,
     ParentPid = 0x80000,
+    Heartbeat = 0x100000,
 }
 
 impl Event {
@@ -50,6 +51,7 @@ impl Event {
             Self::Content => "Content failed",
             Self::Pid => "PID failed",
             Self::ParentPid => "PPID failed",
+            Self::Heartbeat => "Heartbeat failed",
         }
     }
 
@@ -74,6 +76,7 @@ impl Event {
             Self::Content => "Content succeeded",
             Self::Pid => "PID succeeded",
             Self::ParentPid => "PPID succeeded",
+            Self::Heartbeat => "Heartbeat succeeded",
         }
     }
 
@@ -98,6 +101,7 @@ impl Event {
             Self::Content => "Content match",
             Self::Pid => "PID changed",
             Self::ParentPid => "PPID changed",
+            Self::Heartbeat => "Heartbeat changed",
         }
     }
 }

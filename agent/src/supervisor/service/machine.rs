@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::{Entry, History, Intent, Phase, Saved};
-use super::types::{Action, Effect, Input, Monitoring, RunId, Snapshot, Time, Vitals};
+use super::types::{Action, Effect, Input, Monitoring, Run, RunId, Snapshot, Time, Vitals};
 use crate::supervisor::checks::Facts;
 use crate::supervisor::monitrc::{self, Mode};
 
@@ -171,6 +171,21 @@ impl Machine {
                     self.checked(at, check, event, outcome, now, &mut out);
                 }
             }
+            Input::Notified { name, notice } => {
+                if let Some(at) = self.position(&name) {
+                    self.notified(at, notice, now, &mut out);
+                }
+            }
+            Input::Swept { name } => {
+                if let Some(at) = self.position(&name)
+                    && self.entries[at].phase == Phase::Sweeping
+                {
+                    self.revision += 1;
+                    let entry = &mut self.entries[at];
+                    entry.phase = Phase::Rest;
+                    entry.finish_stop(entry.intent);
+                }
+            }
             Input::Cycle => self.cycle(now, &mut out),
             Input::Tick => {}
         }
@@ -182,8 +197,12 @@ impl Machine {
     pub(crate) fn next_deadline(&self, now: Time) -> Option<Time> {
         let deadlines = self.entries.iter().filter_map(|entry| match &entry.phase {
             Phase::Rest => (entry.intent == Some(Intent::Start) && entry.not_before > now)
-                .then_some(entry.not_before),
-            Phase::Starting { deadline, .. } => Some(*deadline),
+                .then_some(entry.not_before)
+                .or_else(|| entry.watchdog()),
+            Phase::Starting { deadline, .. } | Phase::Restarting { deadline, .. } => {
+                Some(*deadline)
+            }
+            Phase::Sweeping => None,
             Phase::Stopping {
                 deadline,
                 reported: false,
@@ -198,7 +217,12 @@ impl Machine {
     pub(crate) fn expected(&self) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
-            .filter(|entry| matches!(entry.phase, Phase::Starting { .. }))
+            .filter(|entry| {
+                matches!(
+                    entry.phase,
+                    Phase::Starting { .. } | Phase::Restarting { .. }
+                )
+            })
             .map(Entry::name)
     }
 
@@ -222,7 +246,7 @@ impl Machine {
         &mut self,
         now: Time,
         name: &str,
-        start: bool,
+        what: &Run,
         elapsed: Duration,
     ) -> Option<RunId> {
         let at = self.position(name)?;
@@ -231,26 +255,33 @@ impl Machine {
         if !entry.is_process() || entry.phase != Phase::Rest {
             return None;
         }
-        let program = if start {
-            entry.definition.start.as_ref()
-        } else {
-            entry.definition.stop.as_ref()
+        let program = match what {
+            Run::Start => entry.definition.start.as_ref(),
+            Run::Stop => entry.definition.stop.as_ref(),
+            Run::Restart => entry.definition.restart.as_ref(),
+            Run::Exec { .. } => None,
         };
         let left = program?.timeout.checked_sub(elapsed)?;
         self.next_run += 1;
         let run = RunId(self.next_run);
         let deadline = now + left;
-        entry.phase = if start {
-            Phase::Starting { run, deadline }
-        } else {
-            let kill_at = deadline.max(now + kill_after.saturating_sub(elapsed));
-            Phase::Stopping {
+        let running = true;
+        // Nobody listened while it may have said so.
+        entry.ready = true;
+        entry.phase = match what {
+            Run::Start => Phase::Starting { run, deadline },
+            Run::Restart => Phase::Restarting {
                 run,
-                running: true,
+                running,
                 deadline,
-                kill_at,
+            },
+            _ => Phase::Stopping {
+                run,
+                running,
+                deadline,
+                kill_at: deadline.max(now + kill_after.saturating_sub(elapsed)),
                 reported: false,
-            }
+            },
         };
         self.revision += 1;
         Some(run)

@@ -7,7 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::machine::{Machine, Policy};
-use super::{Action, Effect, Event, Input, Monitoring, Outcome, Run, RunId, Saved, Snapshot};
+use super::{
+    Action, Effect, Event, Input, Monitoring, Notice, Outcome, Run, RunId, Saved, Snapshot,
+};
 use crate::supervisor::monitrc;
 
 fn definitions(text: &str) -> Vec<Arc<monitrc::Service>> {
@@ -104,7 +106,7 @@ impl World {
                         let twice = self
                             .programs
                             .iter()
-                            .any(|program| program.name == name && program.what == Run::Start);
+                            .any(|program| program.name == name && program.what != Run::Stop);
                         assert!(!twice, "{name} is started twice at a time");
                         assert!(
                             !self.left_alone.contains(&name),
@@ -129,6 +131,11 @@ impl World {
                         );
                         self.log.push(format!("stop {name}"));
                     }
+                    Run::Restart => {
+                        assert!(self.alive.contains_key(&name), "{name} does not run");
+                        assert!(!self.left_alone.contains(&name), "{name} was stopped");
+                        self.log.push(format!("restart {name}"));
+                    }
                     Run::Exec { .. } => self.log.push(format!("exec {name}")),
                 }
                 self.programs.push(Program { name, run, what });
@@ -138,6 +145,10 @@ impl World {
                 assert_eq!(self.alive.get(&name), Some(&pid));
                 self.log.push(format!("kill {name}"));
                 self.die(&name);
+            }
+            Effect::Sweep { name } => {
+                assert!(!self.alive.contains_key(&name), "{name} still runs");
+                self.feed(Input::Swept { name });
             }
             Effect::Check { name } => self.checks.push(name),
             Effect::Alert {
@@ -202,7 +213,10 @@ impl World {
         }
         let program = self.programs.remove(0);
         let Program { name, run, what } = program;
-        if well && what == Run::Start {
+        if well && matches!(what, Run::Start | Run::Restart) {
+            if what == Run::Restart {
+                self.die(&name);
+            }
             self.next_pid += 1;
             self.alive.insert(name.clone(), self.next_pid);
             self.feed(Input::Ended {
@@ -580,6 +594,113 @@ fn an_unfinished_stop_is_taken_up_again() {
     assert!(next.snapshot("a").is_down());
 }
 
+#[test]
+fn a_restart_program_takes_the_place_of_stop_and_start() {
+    let text = job("a", "restart program \"/again a\"") + &job("b", "depends on a");
+    let mut world = World::new(&text);
+    world.look();
+    world.finish_all();
+    world.log.clear();
+    world.act("a", Action::Restart);
+    world.finish_all();
+    assert_eq!(
+        world.log,
+        ["stop b", "restart a", "start b"],
+        "the dependants go down and come up around it"
+    );
+    // One that does not run is started.
+    world.act("b", Action::Stop);
+    world.act("a", Action::Stop);
+    world.finish_all();
+    world.log.clear();
+    world.act("a", Action::Restart);
+    world.finish_all();
+    assert_eq!(world.log[0], "start a");
+    // One that fails leaves a process that can be restarted again, or none that is started.
+    world.act("a", Action::Restart);
+    world.finish_all();
+    world.act("a", Action::Restart);
+    world.finish_all();
+    world.log.clear();
+    world.act("a", Action::Restart);
+    while world.log.last().is_none_or(|line| line != "restart a") {
+        world.finish(true);
+    }
+    world.die("a");
+    world.finish(false);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.alerted("Execution failed"), 1);
+    world.finish_all();
+    assert!(world.alive.contains_key("a"));
+}
+
+#[test]
+fn a_process_with_a_watchdog_must_say_that_it_is_ready_and_well() {
+    let notice = |world: &mut World, notice: Notice| {
+        let name = "a".to_owned();
+        world.feed(Input::Notified { name, notice });
+    };
+    let text = job("a", "watchdog 20 seconds") + &job("b", "depends on a");
+    let mut world = World::new(&text);
+    world.look();
+    world.finish(true);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.log, ["start a"], "b waits until a is ready");
+    assert_eq!(world.snapshot("a").state, "starting");
+    notice(&mut world, Notice::Ready);
+    assert_eq!(world.log, ["start a", "start b"]);
+    world.finish_all();
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(19));
+        notice(&mut world, Notice::Alive);
+    }
+    assert_eq!(world.alerted("Heartbeat failed"), 0);
+    world.log.clear();
+    world.pass(Duration::from_secs(21));
+    assert_eq!(world.alerted("Heartbeat failed"), 1);
+    assert_eq!(world.log[0], "stop b");
+    world.finish(true);
+    // It does not stop, either: it is killed at the end of its stop program's time, not after minutes.
+    world.pass(Duration::from_secs(31));
+    assert!(world.log.contains(&"kill a".to_owned()), "{:?}", world.log);
+    world.finish(true);
+    notice(&mut world, Notice::Ready);
+    world.finish_all();
+    assert_eq!(world.alerted("Heartbeat succeeded"), 1);
+    assert_eq!(world.snapshot("b").state, "running");
+    // It may ask for another interval, and for its end.
+    notice(&mut world, Notice::Interval(Duration::from_secs(3)));
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.alerted("Heartbeat failed"), 2);
+    let mut other = World::new(&text);
+    other.look();
+    other.finish(true);
+    notice(&mut other, Notice::Ready);
+    other.finish_all();
+    notice(&mut other, Notice::Trigger);
+    assert_eq!(other.alerted("Heartbeat failed"), 1);
+}
+
+#[test]
+fn a_process_that_does_not_become_ready_is_killed_and_tried_again() {
+    let mut world = World::new(&job("a", "watchdog"));
+    world.look();
+    world.finish(true);
+    world.pass(Duration::from_secs(31));
+    assert_eq!(world.log[..2], ["start a", "kill a"]);
+    assert_eq!(world.alerted("Execution failed"), 1);
+    world.pass(Duration::from_secs(31));
+    assert_eq!(world.log[2], "start a");
+    world.finish(true);
+    world.feed(Input::Notified {
+        name: "a".to_owned(),
+        notice: Notice::Ready,
+    });
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.snapshot("a").state, "running");
+    assert_eq!(world.machine.next_deadline(world.now), None);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Act(usize, u8),
@@ -613,7 +734,7 @@ proptest! {
     #[test]
     fn whatever_happens(steps in prop::collection::vec(step(), 1..60)) {
         let text = job("a", "if cpu > 1% then restart") + &job("b", "depends on a\nif cpu > 1% then restart")
-            + &job("c", "depends on a\nif cpu > 1% then stop") + &job("d", "depends on b, c\nif cpu > 1% then unmonitor");
+            + &job("c", "depends on a\nif cpu > 1% then stop") + &job("d", "restart program \"/again d\"\ndepends on b, c\nif cpu > 1% then unmonitor");
         let mut world = World::new(&text);
         world.look();
         for step in steps {
@@ -641,7 +762,7 @@ proptest! {
                     let saved = world.machine.saved();
                     for program in std::mem::take(&mut world.programs) {
                         match program.what {
-                            Run::Start => {
+                            Run::Start | Run::Restart => {
                                 world.next_pid += 1;
                                 world.alive.insert(program.name, world.next_pid);
                             }

@@ -20,6 +20,13 @@
 //! **Deliberately stopped or unmonitored** services are left alone by every check, also by those of services they depend on.
 //! Only an explicit start or monitor changes that.
 //!
+//! **Watchdog.** With `watchdog` a process is up when it said so over the notify socket; one that did not by its start program's
+//! timeout is killed and counts as one that did not start. One that is silent for longer than its interval is restarted, and is
+//! killed with its descendants when its stop program's timeout has passed. Whoever is adopted counts as ready.
+//!
+//! **Leftovers.** A stop is complete when the process has ended, its stop program has ended, and nothing is left in the service's
+//! cgroup: what is left gets SIGTERM and then SIGKILL. What a job moved into cgroups of its own (containers) is its own business.
+//!
 //! **Timeouts.** A start program that has not brought its process up by its timeout is killed with its process group. A start
 //! program that fails gets two more seconds for its process to turn up. A stop program is killed at its timeout, an alert is
 //! sent, and the process may take until `kill_after` to end; then it is killed with all its descendants.
@@ -38,4 +45,4 @@ pub(crate) use entry::Saved;
 pub(crate) use events::Event;
 pub(crate) use machine::{Machine, Policy};
 pub use types::{Action, Monitoring, Snapshot, Vitals};
-pub(crate) use types::{Effect, Input, Outcome, Run, RunId};
+pub(crate) use types::{Effect, Input, Notice, Outcome, Run, RunId};

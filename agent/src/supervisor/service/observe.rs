@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entry::{Intent, Phase, Verdict};
 use super::events::Event;
 use super::machine::Machine;
-use super::types::{Effect, Monitoring, Outcome, RunId, Time};
+use super::types::{Effect, Monitoring, Notice, Outcome, RunId, Time};
 use crate::supervisor::monitrc::{self, Rate};
 
 impl Machine {
@@ -29,6 +29,9 @@ impl Machine {
                 entry.pid = Some(new);
                 entry.last_pid = Some(new);
                 entry.up_since = now;
+                entry.petted = now;
+                // One that nobody here started has said so long ago.
+                entry.ready |= entry.phase == Phase::Rest;
                 self.revision += 1;
                 if entry.phase == Phase::Rest && !entry.must_stop() {
                     entry.intent = None;
@@ -52,6 +55,10 @@ impl Machine {
         let stable = self.policy.stable_after;
         let entry = &mut self.entries[at];
         entry.pid = None;
+        if matches!(entry.phase, Phase::Restarting { .. }) {
+            return;
+        }
+        entry.ready = false;
         entry.failures = if now.saturating_sub(entry.up_since) < stable {
             entry.failures + 1
         } else {
@@ -164,6 +171,17 @@ impl Machine {
                 *running = false;
                 self.revision += 1;
             }
+            Phase::Restarting {
+                run,
+                running,
+                deadline,
+            } if *run == ended => {
+                *running = false;
+                if !well {
+                    *deadline = (*deadline).min(now + grace);
+                }
+                self.revision += 1;
+            }
             _ => {}
         }
     }
@@ -177,7 +195,7 @@ impl Machine {
         out: &mut Vec<Effect>,
     ) {
         match &mut self.entries[at].phase {
-            Phase::Starting { run, .. } if *run == failed => {
+            Phase::Starting { run, .. } | Phase::Restarting { run, .. } if *run == failed => {
                 self.entries[at].phase = Phase::Rest;
                 self.start_failed(at, &format!("failed to start: {problem}"), now, out);
             }
@@ -298,6 +316,46 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn notified(&mut self, at: usize, notice: Notice, now: Time, out: &mut Vec<Effect>) {
+        let entry = &mut self.entries[at];
+        if entry.definition.watchdog.is_none() {
+            return;
+        }
+        match notice {
+            Notice::Ready => entry.ready = true,
+            Notice::Alive => {}
+            Notice::Interval(interval) => entry.interval = Some(interval),
+            Notice::Trigger => return self.bite(at, "asked for its watchdog", now, out),
+        }
+        entry.petted = now;
+        if entry.problems.remove(&(Event::Heartbeat, None)).is_some() {
+            self.revision += 1;
+            let (event, effect) = (Event::Heartbeat.succeeded(), monitrc::Effect::Alert);
+            self.alert(at, event, &effect, "process is well again", out);
+        }
+    }
+
+    /// A process is silent for too long.
+    pub(super) fn bite(&mut self, at: usize, what: &str, now: Time, out: &mut Vec<Effect>) {
+        let entry = &mut self.entries[at];
+        let Some(watchdog) = entry.definition.watchdog.clone() else {
+            return;
+        };
+        if !entry.is_monitored() || entry.phase != Phase::Rest || entry.intent.is_some() {
+            return;
+        }
+        entry.petted = now;
+        entry.hung = true;
+        let first = !entry.problems.contains_key(&(Event::Heartbeat, None));
+        let message = format!("process {what}");
+        let event = Event::Heartbeat.failed();
+        self.problem(at, Event::Heartbeat, None, false, &message);
+        if first {
+            self.alert(at, event, &watchdog.effect, &message, out);
+        }
+        self.apply(at, &watchdog.effect, event, &message, now, out);
     }
 
     pub(super) fn cycle(&mut self, now: Time, out: &mut Vec<Effect>) {

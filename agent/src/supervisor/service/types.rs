@@ -95,6 +95,7 @@ pub(crate) struct RunId(pub(crate) u64);
 pub(crate) enum Run {
     Start,
     Stop,
+    Restart,
     /// Because of an event, which its environment tells it.
     Exec {
         event: &'static str,
@@ -111,6 +112,19 @@ pub(crate) enum Outcome {
     Changed(String),
     /// As it was.
     NotChanged,
+}
+
+/// What a process tells over systemd's notify socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// `READY=1`.
+    Ready,
+    /// `WATCHDOG=1`.
+    Alive,
+    /// `WATCHDOG=trigger`: it knows that it is not well.
+    Trigger,
+    /// `WATCHDOG_USEC=`: it wants another interval.
+    Interval(Duration),
 }
 
 /// What happened.
@@ -141,6 +155,10 @@ pub(crate) enum Input {
         event: Event,
         outcome: Outcome,
     },
+    /// A process says something about itself.
+    Notified { name: String, notice: Notice },
+    /// Nothing is left of what a service started.
+    Swept { name: String },
     /// A poll cycle begins.
     Cycle,
     /// Time has passed.
@@ -161,6 +179,8 @@ pub(crate) enum Effect {
     KillRun { name: String, run: RunId },
     /// Kill a process with its descendants.
     KillProcess { name: String, pid: i32 },
+    /// End whatever is left of a service that was stopped.
+    Sweep { name: String },
     /// Do the checks of a service.
     Check { name: String },
     /// Tell somebody.
