@@ -42,24 +42,29 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
     };
     let mut current: Option<Connection> = None;
     // While one is being made, or lets go, requests are taken from the others.
-    let mut opening = Some(server.connect());
+    let mut opening = Some(Opening::start(&server.agent));
     let mut leaving: Option<Leaving> = None;
     loop {
         tokio::select! {
             message = next(&mut current) => match message {
-                Some(message) => server.take(message, Side::Current).await,
+                Some(message) => {
+                    let doubled = leaving.is_some() || has_subscribed(&opening);
+                    server.take(message, Side::Current, doubled).await;
+                }
                 // The client has given up.
                 None => {
                     current = None;
                     server.agent.bus.lost();
-                    opening.get_or_insert_with(|| server.connect());
+                    opening.get_or_insert_with(|| Opening::start(&server.agent));
                 }
             },
             message = last_request(&mut leaving) => match message {
-                Some(message) => server.take(message, Side::Leaving).await,
+                Some(message) => server.take(message, Side::Leaving, true).await,
                 None => {
                     leaving = None;
-                    server.recent.end();
+                    if !has_subscribed(&opening) {
+                        server.recent.clear();
+                    }
                 }
             },
             changed = changes.changed() => {
@@ -68,7 +73,7 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
                     return Ok(());
                 }
                 // What was being made for the old settings ends here.
-                opening = Some(server.connect());
+                opening = Some(Opening::start(&server.agent));
             }
             new = opened(&mut opening) => {
                 opening = None;
@@ -76,19 +81,40 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
                 leaving = current.replace(new).map(Leaving::start);
                 match leaving {
                     Some(_) => server.recent.turn(),
-                    None => server.recent.end(),
+                    None => server.recent.clear(),
                 }
             }
         }
     }
 }
 
-type Opening = Pin<Box<dyn Future<Output = Connection> + Send>>;
+/// A connection that is being made.
+struct Opening {
+    connection: Pin<Box<dyn Future<Output = Connection> + Send>>,
+    /// Whether requests may arrive on it already.
+    subscribed: Arc<AtomicBool>,
+}
+
+impl Opening {
+    fn start(agent: &Arc<Agent>) -> Self {
+        let subscribed = Arc::<AtomicBool>::default();
+        Self {
+            connection: Box::pin(connect(agent.clone(), subscribed.clone())),
+            subscribed,
+        }
+    }
+}
+
+fn has_subscribed(opening: &Option<Opening>) -> bool {
+    opening
+        .as_ref()
+        .is_some_and(|opening| opening.subscribed.load(Ordering::Relaxed))
+}
 
 /// The connection that is being made; never, if none is.
 async fn opened(opening: &mut Option<Opening>) -> Connection {
     match opening {
-        Some(opening) => opening.await,
+        Some(opening) => opening.connection.as_mut().await,
         None => std::future::pending().await,
     }
 }
@@ -151,8 +177,6 @@ enum Side {
 /// was sent twice.
 #[derive(Debug, Default)]
 struct Recent {
-    /// Set when another connection subscribes.
-    overlapping: Arc<AtomicBool>,
     /// Who brought it, and a hash of it.
     requests: VecDeque<(Side, u64)>,
 }
@@ -160,9 +184,6 @@ struct Recent {
 impl Recent {
     /// Whether the other connection has brought it; if not, it is remembered.
     fn is_double(&mut self, side: Side, reply: Option<&str>, payload: &[u8]) -> bool {
-        if !self.overlapping.load(Ordering::Relaxed) {
-            return false;
-        }
         let mut hasher = DefaultHasher::new();
         (reply, payload).hash(&mut hasher);
         let hash = hasher.finish();
@@ -184,8 +205,7 @@ impl Recent {
     }
 
     /// There is one connection again.
-    fn end(&mut self) {
-        self.overlapping.store(false, Ordering::Relaxed);
+    fn clear(&mut self) {
         self.requests.clear();
     }
 }
@@ -198,13 +218,10 @@ struct Server {
 }
 
 impl Server {
-    fn connect(&self) -> Opening {
-        Box::pin(connect(self.agent.clone(), self.recent.overlapping.clone()))
-    }
-
-    async fn take(&mut self, message: Message, side: Side) {
+    /// Answers a request; `doubled` if another connection may bring it too.
+    async fn take(&mut self, message: Message, side: Side, doubled: bool) {
         let reply = message.reply.as_deref();
-        if self.recent.is_double(side, reply, &message.payload) {
+        if doubled && self.recent.is_double(side, reply, &message.payload) {
             tracing::debug!("the same request by the other connection");
             return;
         }
@@ -271,10 +288,7 @@ mod tests {
         let double = |recent: &mut Recent, side, payload: &str| {
             recent.is_double(side, Some("director.1"), payload.as_bytes())
         };
-        // One connection: the same again is another request.
-        assert!(!double(&mut recent, Side::Current, "a"));
-        assert!(!double(&mut recent, Side::Current, "a"));
-        recent.overlapping.store(true, Ordering::Relaxed);
+        // The same again by the same connection is another request.
         assert!(!double(&mut recent, Side::Current, "a"));
         assert!(!double(&mut recent, Side::Current, "a"));
         recent.turn();
@@ -284,15 +298,13 @@ mod tests {
         assert!(double(&mut recent, Side::Leaving, "a"));
         assert!(!double(&mut recent, Side::Leaving, "b"));
         assert!(!recent.is_double(Side::Current, Some("director.2"), b"b"));
-        recent.end();
-        assert!(!double(&mut recent, Side::Current, "b"));
-        assert!(recent.requests.is_empty());
+        recent.clear();
+        assert!(!double(&mut recent, Side::Leaving, "b"));
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut recent = Recent::default();
-        recent.overlapping.store(true, Ordering::Relaxed);
         for n in 0..1000u32 {
             recent.is_double(Side::Current, None, &n.to_le_bytes());
         }

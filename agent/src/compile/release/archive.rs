@@ -203,12 +203,20 @@ fn append(
     content: impl Read,
 ) -> io::Result<()> {
     let name = name.to_str().ok_or(io::ErrorKind::InvalidData)?;
-    let slash = if header.entry_type().is_dir() {
-        "/"
-    } else {
-        ""
-    };
-    out.append_data(&mut header, format!("./{name}{slash}"), content)
+    let slash = if header.entry_type().is_dir() { "/" } else { "" };
+    let name = format!("./{name}{slash}");
+    let short = &mut header.as_old_mut().name;
+    if name.len() > short.len() {
+        return out.append_data(&mut header, name, content);
+    }
+    // Set by hand, for `tar` drops the `./` that upstream writes.
+    short.fill(0);
+    short[..name.len()].copy_from_slice(name.as_bytes());
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.prefix.fill(0);
+    }
+    header.set_cksum();
+    out.append(&header, content)
 }
 
 /// Hands over every entry with its name, without `./`, until it is told to stop.
