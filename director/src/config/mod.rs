@@ -10,7 +10,7 @@ mod sections;
 mod tests;
 
 pub use resolved::{
-    Blobstore, BlobstoreServer, Config, ConfigServer, Cpi, Database, Error, HealthMonitor, Listen,
-    LocalDns, LocalUser, Monitor, Nats, NatsServer, ScheduledJob, SshGateway, Tls, Uaa,
+    Blobstore, BlobstoreServer, Config, ConfigServer, Cpi, Database, Error, HealthMonitor, Limits,
+    Listen, LocalDns, LocalUser, Monitor, Nats, NatsServer, ScheduledJob, SshGateway, Tls, Uaa,
     UserManagement,
 };

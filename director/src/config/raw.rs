@@ -62,6 +62,8 @@ raw! {
         nats: Nats,
         /// Task logs and temporary files go under this directory.
         dir: String,
+        /// Ours: how much clients may send, and how slowly.
+        limits: Limits,
         /// Disk snapshots.
         snapshots: Snapshots,
         /// How often to try `create_vm` when the CPI says that it is worth it.
@@ -205,6 +207,24 @@ raw! {
         private_key_path: String,
         /// Path of the CA that signed the clients' certificates; the client CA when absent.
         ca_path: String,
+    }
+
+    /// Ours: `limits`
+    Limits {
+        /// Most bytes of a request's body, uploads apart. 64 MiB.
+        max_body_size: u64,
+        /// Most bytes of an uploaded release or stemcell. Upstream's nginx: 10000 MB.
+        max_upload_size: u64,
+        /// Bytes a second that a body must come with on average. 1024.
+        min_body_rate: u64,
+        /// Seconds that a body may take whatever its rate. 60.
+        body_grace: u64,
+        /// Most entries of an archive. 1,000,000.
+        max_archive_entries: u64,
+        /// Bytes that any archive may unpack to, however small it is. 1 GiB.
+        free_archive_size: u64,
+        /// How many times its size an archive may unpack to beyond that. 1200.
+        max_archive_ratio: u64,
     }
 
     /// `snapshots`
@@ -495,6 +515,7 @@ impl Director {
             tls,
             logging,
             nats,
+            limits,
             snapshots,
             networks,
             local_dns,

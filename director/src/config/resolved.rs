@@ -63,6 +63,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// The file of the key that variables are encrypted with; made if need be.
     pub encryption_key: PathBuf,
+    /// How much clients may send, and how slowly.
+    pub limits: Limits,
     /// Take snapshots of disks.
     pub enable_snapshots: bool,
     /// How often to try `create_vm` when the CPI says that it is worth it.
@@ -143,6 +145,44 @@ pub struct Config {
     pub monitor: Option<Monitor>,
     /// Dotted paths of keys that this director does not know; worth a line in the log.
     pub unknown_keys: Vec<String>,
+}
+
+/// `limits`: how much clients may send, and how slowly.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes of a request's body, uploads apart.
+    pub body: usize,
+    /// Most bytes of an uploaded release or stemcell.
+    pub upload: u64,
+    /// Bytes a second that a body must come with on average.
+    pub body_rate: u64,
+    /// How long a body may take whatever its rate.
+    pub body_grace: Duration,
+    /// Most entries of an archive.
+    pub archive_entries: usize,
+    /// Bytes that any archive may unpack to, however small it is.
+    pub archive_free: u64,
+    /// How many times its size an archive may unpack to beyond that.
+    pub archive_ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        limits(raw::Limits::default())
+    }
+}
+
+fn limits(raw: raw::Limits) -> Limits {
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    Limits {
+        body: size(raw.max_body_size.unwrap_or(64 << 20)),
+        upload: raw.max_upload_size.unwrap_or(10_000 << 20),
+        body_rate: raw.min_body_rate.unwrap_or(1024).max(1),
+        body_grace: Duration::from_secs(raw.body_grace.unwrap_or(60)),
+        archive_entries: size(raw.max_archive_entries.unwrap_or(1_000_000)),
+        archive_free: raw.free_archive_size.unwrap_or(1 << 30),
+        archive_ratio: raw.max_archive_ratio.unwrap_or(1_200),
+    }
 }
 
 /// Where the API listens.
@@ -408,6 +448,7 @@ impl Config {
             log_file: logging.file.map(PathBuf::from),
             nats: nats(raw.nats.unwrap_or_default(), raw.mbus)?,
             dir,
+            limits: limits(raw.limits.unwrap_or_default()),
             enable_snapshots: raw.snapshots.and_then(|s| s.enabled).unwrap_or(false),
             max_vm_create_tries: raw.max_vm_create_tries.unwrap_or(5).max(1),
             enable_nats_delivered_templates: raw.enable_nats_delivered_templates.unwrap_or(false),

@@ -19,6 +19,7 @@ mod instances;
 mod links;
 mod misc;
 mod networks;
+mod pace;
 mod problems;
 mod properties;
 mod releases;

@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
+use tower_http::CompressionLevel;
+use tower_http::compression::{CompressionLayer, Predicate};
 
 use super::error::{Error, Result};
 use crate::tasks::{NewTask, Work};
 
+/// Replies smaller than this are not compressed. Upstream's nginx: `gzip_min_length`.
+const WORTH: u64 = 1250;
 /// Files up to this size are sent in one piece.
 const SMALL: u64 = 256 * 1024;
 
@@ -72,15 +76,7 @@ pub(super) async fn text_file(path: &Path, headers: &HeaderMap) -> Result {
     let (status, start, end) = match requested(headers, size) {
         None => (StatusCode::OK, 0, size),
         Some(Ok((start, end))) => (StatusCode::PARTIAL_CONTENT, start, end),
-        Some(Err(())) => {
-            let range = format!("bytes */{size}");
-            return Ok((
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                [(header::CONTENT_RANGE, range)],
-                "Byte range unsatisfiable",
-            )
-                .into_response());
-        }
+        Some(Err(())) => return Ok(unsatisfiable(size)),
     };
     if start > 0 {
         file.seek(std::io::SeekFrom::Start(start)).await?;
@@ -93,6 +89,41 @@ pub(super) async fn text_file(path: &Path, headers: &HeaderMap) -> Result {
     } else {
         Body::from_stream(ReaderStream::with_capacity(file.take(length), 64 * 1024))
     };
+    Ok(part(status, body, start, end, size))
+}
+
+/// Text, or the part of it that `Range` asks for, as [`text_file`].
+pub(super) fn text(text: &str, headers: &HeaderMap) -> Result {
+    let size = text.len() as u64;
+    match requested(headers, size) {
+        None => Ok(part(
+            StatusCode::OK,
+            Body::from(text.to_owned()),
+            0,
+            size,
+            size,
+        )),
+        Some(Ok((start, end))) => {
+            let at = |at: u64| usize::try_from(at).unwrap_or(text.len());
+            let bytes = text.as_bytes().get(at(start)..at(end)).unwrap_or_default();
+            let body = Body::from(bytes.to_vec());
+            Ok(part(StatusCode::PARTIAL_CONTENT, body, start, end, size))
+        }
+        Some(Err(())) => Ok(unsatisfiable(size)),
+    }
+}
+
+fn unsatisfiable(size: u64) -> Response {
+    let range = format!("bytes */{size}");
+    (
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        [(header::CONTENT_RANGE, range)],
+        "Byte range unsatisfiable",
+    )
+        .into_response()
+}
+
+fn part(status: StatusCode, body: Body, start: u64, end: u64, size: u64) -> Response {
     let mut response = (
         status,
         [
@@ -102,13 +133,16 @@ pub(super) async fn text_file(path: &Path, headers: &HeaderMap) -> Result {
         body,
     )
         .into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, (end - start).into());
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {start}-{}/{size}", end - 1);
         if let Ok(range) = range.parse() {
             response.headers_mut().insert(header::CONTENT_RANGE, range);
         }
     }
-    Ok(response)
+    response
 }
 
 /// The one range that was asked for, as start and end (exclusive). `None` for
@@ -136,6 +170,29 @@ fn requested(headers: &HeaderMap, size: u64) -> Option<std::result::Result<(u64,
     } else {
         Err(())
     })
+}
+
+/// Compresses what gains by it, for clients that ask (upstream: nginx in front of the director).
+pub(super) fn compression() -> CompressionLayer<Compressible> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(Compressible)
+}
+
+/// Text and JSON that is not tiny.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compressible;
+
+impl Predicate for Compressible {
+    fn should_compress<B: HttpBody>(&self, response: &axum::http::Response<B>) -> bool {
+        let media = response.headers().get(header::CONTENT_TYPE);
+        let media = media.and_then(|media| media.to_str().ok());
+        let fits = media.is_some_and(|media| {
+            media.starts_with("text/") || media.starts_with("application/json")
+        });
+        let size = response.body().size_hint();
+        fits && size.exact().is_none_or(|size| size >= WORTH)
+    }
 }
 
 /// A blob as a download.

@@ -35,6 +35,8 @@ pub(super) enum Media {
     Yaml,
     /// `application/x-compressed`
     Archive,
+    /// `multipart/form-data`
+    Form,
 }
 
 impl FromRequestParts<Director> for Request {
@@ -112,6 +114,7 @@ impl Request {
             "application/json" => Some(Media::Json),
             "text/yaml" => Some(Media::Yaml),
             "application/x-compressed" => Some(Media::Archive),
+            "multipart/form-data" => Some(Media::Form),
             _ => None,
         }
     }

@@ -9,6 +9,8 @@ use axum::{Extension, Router};
 
 use super::auth::{Asking, Gate, guard};
 use super::error::Error;
+use super::pace::pace;
+use super::reply::compression;
 use super::typed_configs::Kind;
 use super::{
     Request, certificates, configs, deployments, dynamic_disks, errands, events, info, instances,
@@ -16,9 +18,6 @@ use super::{
     typed_configs,
 };
 use crate::app::Director;
-
-/// Longest body that is held in memory: manifests, configs, requests.
-const BODY: usize = 64 * 1024 * 1024;
 
 /// The director's HTTP interface (upstream: api/controllers), for a TLS
 /// listener of the caller's.
@@ -102,7 +101,7 @@ pub fn router(director: Director) -> Router {
             get(deployments::list).post(deployments::deploy),
         )
         .merge(deployment())
-        .layer(DefaultBodyLimit::max(BODY))
+        .layer(DefaultBodyLimit::max(director.config.limits.body))
         .merge(uploads);
     // A method that an endpoint does not take is no endpoint either.
     router
@@ -112,6 +111,8 @@ pub fn router(director: Director) -> Router {
             Gate::new(director.clone()),
             guard,
         ))
+        .layer(middleware::from_fn_with_state(director.config.limits, pace))
+        .layer(compression())
         .with_state(director)
 }
 

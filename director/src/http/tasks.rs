@@ -103,8 +103,15 @@ pub(super) async fn output(request: Request, Path(id): Path<String>) -> Result {
         }
     };
     allow(&request, &task, permission).await?;
-    let path = request.director.tasks.log_path(&task, kind);
-    reply::text_file(&path, &request.headers).await
+    let tasks = &request.director.tasks;
+    match tasks.log_file(&task, kind).await? {
+        Some(path) => reply::text_file(&path, &request.headers).await,
+        // Of a machine that shares the database, or of upstream's director.
+        None => match tasks.kept_output(&task, kind).await? {
+            Some(text) => reply::text(&text, &request.headers),
+            None => Ok(StatusCode::NO_CONTENT.into_response()),
+        },
+    }
 }
 
 pub(super) async fn cancel(request: Request, Path(id): Path<String>) -> Result {

@@ -11,13 +11,10 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::config::Limits;
+
 /// Largest text file that is read into memory: release.MF, job.MF.
 const TEXT: u64 = 64 * 1024 * 1024;
-/// Most entries of one archive.
-const ENTRIES: usize = 1_000_000;
-/// How many times larger than packed an archive may unpack to, beyond [`FREE`] bytes.
-const RATIO: u64 = 1_200;
-const FREE: u64 = 1024 * 1024 * 1024;
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +72,11 @@ pub(crate) struct Listing {
 pub(crate) fn unpack(
     archive: &Path,
     directory: &Path,
+    limits: &Limits,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Unpacked, Error> {
     let mut unpacked = Unpacked::default();
-    each(archive, false, |name, entry| {
+    each(archive, false, limits, |name, entry| {
         if !wanted(name) {
             return Ok(());
         }
@@ -100,7 +98,7 @@ pub(crate) fn unpack(
 /// Reads through a packed job: the paths of its files, and the text of `file`.
 pub(crate) fn list(archive: &Path, file: &str) -> Result<Listing, Error> {
     let mut listing = Listing::default();
-    each(archive, false, |name, entry| {
+    each(archive, false, &Limits::default(), |name, entry| {
         if name == file {
             let mut text = Vec::new();
             entry
@@ -118,7 +116,7 @@ pub(crate) fn list(archive: &Path, file: &str) -> Result<Listing, Error> {
 /// Reads through a package to its end. Links belong in packages; paths must
 /// stay inside all the same.
 pub(crate) fn check(archive: &Path) -> Result<(), Error> {
-    each(archive, true, |_, _| Ok(()))
+    each(archive, true, &Limits::default(), |_, _| Ok(()))
 }
 
 /// The text of a file that was unpacked.
@@ -135,11 +133,14 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, Error> {
 fn each(
     archive: &Path,
     links: bool,
+    limits: &Limits,
     mut visit: impl FnMut(&str, &mut dyn Read) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let file = File::open(archive).map_err(Error::Read)?;
     let packed = file.metadata().map_err(Error::Read)?.len();
-    let limit = FREE + packed.saturating_mul(RATIO);
+    let limit = limits
+        .archive_free
+        .saturating_add(packed.saturating_mul(limits.archive_ratio));
     let reader = Limited {
         reader: open(file).map_err(Error::Read)?,
         left: limit,
@@ -150,7 +151,7 @@ fn each(
         let mut entry = entry.map_err(|error| large(error, limit))?;
         count += 1;
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if count > ENTRIES {
+        if count > limits.archive_entries {
             return Err(Error::Large(limit));
         }
         let name = plain(&raw).ok_or_else(|| Error::Path(raw.clone()))?;
@@ -288,7 +289,10 @@ mod tests {
             ("jobs/x.tgz", FILE, b"job"),
             ("other", FILE, b"left out"),
         ]);
-        let unpacked = unpack(&path, directory.path(), |name| name != "other").unwrap();
+        let unpacked = unpack(&path, directory.path(), &Limits::default(), |name| {
+            name != "other"
+        })
+        .unwrap();
         assert_eq!(
             std::fs::read(unpacked.path("release.MF").unwrap()).unwrap(),
             b"name: a"
@@ -341,11 +345,11 @@ mod tests {
         ] {
             let (directory, path) = archive(&[(name, kind, b"")]);
             // Also when the file itself is not wanted.
-            let error = unpack(&path, directory.path(), |_| false).unwrap_err();
+            let error = unpack(&path, directory.path(), &Limits::default(), |_| false).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
         let (directory, path) = archive(&[("a", FILE, b"1"), ("./a", FILE, b"2")]);
-        let error = unpack(&path, directory.path(), |_| true).unwrap_err();
+        let error = unpack(&path, directory.path(), &Limits::default(), |_| true).unwrap_err();
         assert_eq!(error.to_string(), "'a' is in the archive twice");
     }
 
@@ -359,7 +363,10 @@ mod tests {
             let inside = directory.path().join(keep.to_string());
             std::fs::create_dir(&inside).unwrap();
             assert!(
-                matches!(unpack(&path, &inside, |_| true), Err(Error::Read(_))),
+                matches!(
+                    unpack(&path, &inside, &Limits::default(), |_| true),
+                    Err(Error::Read(_))
+                ),
                 "{keep}"
             );
         }

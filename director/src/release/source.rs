@@ -63,6 +63,17 @@ impl Drop for Scratch {
     }
 }
 
+/// Moves a file, if need be to another file system: nginx may keep uploads elsewhere.
+async fn take(path: &Path, target: &Path) -> std::io::Result<()> {
+    match tokio::fs::rename(path, target).await {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            tokio::fs::copy(path, target).await?;
+            tokio::fs::remove_file(path).await
+        }
+        other => other,
+    }
+}
+
 impl Source {
     /// Moves or downloads the archive into `directory`. `what` is `release` or
     /// `stemcell`, for messages.
@@ -75,7 +86,7 @@ impl Source {
         let target = directory.join("archive");
         match self {
             Self::File(path) => {
-                tokio::fs::rename(path, &target).await.map_err(|error| {
+                take(path, &target).await.map_err(|error| {
                     Error::because(Code::Generic.number(), error).context(format!(
                         "Failed to create {what}: file not found - {}",
                         path.display()

@@ -74,11 +74,12 @@ impl Intake<'_> {
             stage.run("Verifying remote stemcell", verify).await?;
         }
         let directory = scratch.path().to_path_buf();
+        let limits = self.director.config.limits;
         let unpacked = stage
             .run("Extracting stemcell archive", async {
                 tokio::task::spawn_blocking(move || {
                     let wanted = |name: &str| matches!(name, "stemcell.MF" | "image");
-                    archive::unpack(&archive, &directory, wanted).map_err(|error| {
+                    archive::unpack(&archive, &directory, &limits, wanted).map_err(|error| {
                         let why = format!("Extracting stemcell archive failed: {error}");
                         Error::new(Code::StemcellInvalidArchive, why)
                     })

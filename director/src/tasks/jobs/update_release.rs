@@ -7,6 +7,7 @@ use bosh_director_api::Code;
 use serde::{Deserialize, Serialize};
 
 use crate::app::Director;
+use crate::config::Limits;
 use crate::release::Source;
 use crate::release::archive::{self, Unpacked};
 use crate::release::intake::Intake;
@@ -50,7 +51,10 @@ impl UpdateRelease {
         }
         let directory = scratch.path().to_path_buf();
         let files = task
-            .single_step("Extracting release", extract(archive, directory))
+            .single_step(
+                "Extracting release",
+                extract(archive, directory, director.config.limits),
+            )
             .await?;
         let intake = async { Intake::new(director, task, files, self.fix) };
         let intake = task.single_step("Verifying manifest", intake).await?;
@@ -63,7 +67,7 @@ impl UpdateRelease {
     }
 }
 
-async fn extract(archive: PathBuf, directory: PathBuf) -> Result<Unpacked, Error> {
+async fn extract(archive: PathBuf, directory: PathBuf, limits: Limits) -> Result<Unpacked, Error> {
     let wanted = |name: &str| {
         name == "release.MF"
             || name.strip_suffix(".tgz").is_some_and(|name| {
@@ -74,7 +78,7 @@ async fn extract(archive: PathBuf, directory: PathBuf) -> Result<Unpacked, Error
             })
     };
     tokio::task::spawn_blocking(move || {
-        archive::unpack(&archive, &directory, wanted).map_err(|error| {
+        archive::unpack(&archive, &directory, &limits, wanted).map_err(|error| {
             let why = format!("Extracting release archive failed: {error}");
             Error::new(Code::ReleaseInvalidArchive, why)
         })
