@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -34,17 +35,26 @@ impl Event {
         }
     }
 
-    /// The JSON that upstream's json plugin and our webhook send.
+    /// The JSON that our webhook sends.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Alert(alert) => alert.to_json(),
             Self::Heartbeat(heartbeat) => heartbeat.to_json(),
         }
     }
+
+    /// The JSON that upstream's plugins send, key by key.
+    pub fn to_hash(&self) -> Value {
+        match self {
+            Self::Alert(alert) => alert.to_hash(),
+            Self::Heartbeat(heartbeat) => heartbeat.to_json(),
+        }
+    }
 }
 
 /// Which part of the system an alert is about, where that matters to the resurrector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Category {
     /// One VM.
     VmHealth,
@@ -53,7 +63,8 @@ pub enum Category {
 }
 
 impl Category {
-    fn name(self) -> &'static str {
+    /// As upstream writes it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::VmHealth => "vm_health",
             Self::DeploymentHealth => "deployment_health",
@@ -61,31 +72,63 @@ impl Category {
     }
 }
 
-/// Something is wrong.
-#[derive(Clone, Debug)]
+/// Where an alert is in its life. Upstream knows the first only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It is so.
+    #[default]
+    Firing,
+    /// It is so, and somebody or something sees to it.
+    Acknowledged,
+    /// It is so no longer.
+    Resolved,
+}
+
+/// Something is wrong, or no longer is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Alert {
     /// Unique; a repeat is dropped.
     pub id: String,
+    /// Whether the id came as a number, which upstream's plugins hand on as one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub numeric_id: bool,
     /// 1 alert, 2 critical, 3 error, 4 warning; others as they came.
     pub severity: u64,
     /// Set for alerts the monitor itself raises about VMs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
     /// One line.
     pub title: String,
     /// More, or the title again.
     pub summary: String,
     /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The deployment it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
     /// The instance group it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// The instance it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
     /// When it was raised, in seconds since the epoch.
     pub created_at: i64,
     /// Instance group -> instances, of a [`Category::DeploymentHealth`] alert.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs_to_instance_ids: BTreeMap<String, Vec<String>>,
+    /// What it is about, the same over all repeats and the recovery: `SCOPE/...`, see
+    /// [`recovery::Tracker`](crate::notify::recovery::Tracker).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where it is in its life.
+    #[serde(default)]
+    pub status: Status,
+    /// The alerts that this one stands for, where a plugin groups them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Arc<Alert>>,
 }
 
 /// Why a message is not an event.
@@ -99,6 +142,7 @@ impl Alert {
         let title = title.into();
         Self {
             id: uuid::Uuid::new_v4().to_string(),
+            numeric_id: false,
             severity,
             category: None,
             summary: title.clone(),
@@ -109,6 +153,9 @@ impl Alert {
             instance_id: None,
             created_at,
             jobs_to_instance_ids: BTreeMap::new(),
+            key: None,
+            status: Status::Firing,
+            members: Vec::new(),
         }
     }
 
@@ -153,6 +200,7 @@ impl Alert {
         let title = title.unwrap_or_default();
         Ok(Self {
             id: text("id").unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            numeric_id: message.get("id").is_some_and(Value::is_number),
             summary: text("summary").unwrap_or_else(|| title.clone()),
             source: text("source"),
             deployment: text("deployment"),
@@ -162,21 +210,54 @@ impl Alert {
         })
     }
 
-    /// Upstream's hash of an alert, with the instance it is about beside it.
-    pub fn to_json(&self) -> Value {
+    /// Upstream's name of the severity: `alert`, `critical`, `error`, `warning`, or the number.
+    pub fn severity_name(&self) -> String {
+        match SEVERITIES.get((self.severity as usize).wrapping_sub(1)) {
+            Some(name) => (*name).to_owned(),
+            None => self.severity.to_string(),
+        }
+    }
+
+    /// Upstream's one line about an alert.
+    pub fn short_description(&self) -> String {
+        format!(
+            "Severity {}: {} {}",
+            self.severity,
+            self.source.as_deref().unwrap_or_default(),
+            self.title
+        )
+    }
+
+    /// Upstream's hash of an alert, and nothing else.
+    pub fn to_hash(&self) -> Value {
+        let id = self
+            .numeric_id
+            .then(|| serde_json::from_str(&self.id).ok())
+            .flatten();
         json!({
             "kind": "alert",
-            "id": self.id,
+            "id": id.unwrap_or_else(|| Value::from(self.id.as_str())),
             "severity": self.severity,
             "category": self.category.map(Category::name),
             "title": self.title,
             "summary": self.summary,
             "source": self.source,
             "deployment": self.deployment,
-            "job": self.job,
-            "instance_id": self.instance_id,
             "created_at": self.created_at,
         })
+    }
+
+    /// Upstream's hash, and beside it the instance it is about, its status and, of a group, its members.
+    pub fn to_json(&self) -> Value {
+        let mut hash = self.to_hash();
+        hash["job"] = self.job.as_deref().into();
+        hash["instance_id"] = self.instance_id.as_deref().into();
+        hash["status"] = json!(self.status);
+        hash["key"] = self.key.as_deref().into();
+        if !self.members.is_empty() {
+            hash["alerts"] = self.members.iter().map(|alert| alert.to_json()).collect();
+        }
+        hash
     }
 
     /// The paragraph an email has of it.
@@ -193,6 +274,9 @@ impl Alert {
         )
     }
 }
+
+/// Names of the severities 1 to 4.
+pub const SEVERITIES: [&str; 4] = ["alert", "critical", "error", "warning"];
 
 /// The line a log has of it.
 impl std::fmt::Display for Alert {
@@ -239,8 +323,17 @@ pub struct Heartbeat {
 pub struct Metric {
     /// `system.cpu.user` and the like.
     pub name: &'static str,
-    /// As the agent sent it.
+    /// As the agent sent it, as text.
     pub value: String,
+    /// Whether it came as a number with no fraction.
+    pub integer: bool,
+}
+
+impl Metric {
+    /// As a number; 0 where the text is none, as Ruby has it.
+    pub fn number(&self) -> f64 {
+        self.value.trim().parse().unwrap_or(0.)
+    }
 }
 
 /// Metric name -> where its value is in the vitals.
@@ -274,12 +367,18 @@ impl Heartbeat {
     /// The numbers in it, in upstream's order.
     pub fn metrics(&self) -> Vec<Metric> {
         let vitals = METRICS.iter().filter_map(|(name, pointer)| {
+            // Upstream leaves out what is nil or false.
             let value = match self.vitals.pointer(pointer)? {
-                Value::Null => return None,
+                Value::Null | Value::Bool(false) => return None,
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            Some(Metric { name, value })
+            let integer = self.vitals.pointer(pointer)?.is_i64();
+            Some(Metric {
+                name,
+                value,
+                integer,
+            })
         });
         let healthy = if self.job_state.as_deref() == Some("running") {
             "1"
@@ -290,6 +389,7 @@ impl Heartbeat {
             .chain([Metric {
                 name: "system.healthy",
                 value: healthy.to_owned(),
+                integer: true,
             }])
             .collect()
     }
@@ -382,6 +482,35 @@ mod tests {
             alert.to_plain_text(),
             "vm\ndown\nSeverity: 2\nSummary: down\nTime: 2011-11-02 01:08:19 UTC\n"
         );
+    }
+
+    #[test]
+    fn an_alerts_hash_is_upstreams_and_its_json_says_more() {
+        let alert = read(json!({"id": 1, "severity": 2, "title": "down", "summary": "all of it", "source": "vm", "deployment": "d",
+            "job": "j", "instance_id": "i", "created_at": 1_320_196_099}))
+        .unwrap();
+        let hash = r#"{"kind":"alert","id":1,"severity":2,"category":null,"title":"down","summary":"all of it","source":"vm","deployment":"d","created_at":1320196099"#;
+        assert_eq!(alert.to_hash().to_string(), format!("{hash}}}"));
+        let more = r#","job":"j","instance_id":"i","status":"firing","key":null}"#;
+        assert_eq!(alert.to_json().to_string(), format!("{hash}{more}"));
+        assert_eq!(alert.short_description(), "Severity 2: vm down");
+        assert_eq!(alert.severity_name(), "critical");
+        assert_eq!(Alert::new(9, "t", 0).severity_name(), "9");
+        assert_eq!(Alert::new(0, "t", 0).severity_name(), "0");
+    }
+
+    #[test]
+    fn a_kept_alert_comes_back_as_it_was() {
+        let alert = Alert {
+            category: Some(Category::DeploymentHealth),
+            jobs_to_instance_ids: BTreeMap::from([("web".into(), vec!["i".into()])]),
+            key: Some("agents/d".into()),
+            status: Status::Resolved,
+            ..Alert::new(3, "t", 5)
+        };
+        let kept = serde_json::to_string(&alert).unwrap();
+        let back: Alert = serde_json::from_str(&kept).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{alert:?}"));
     }
 
     #[test]

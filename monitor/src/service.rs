@@ -123,6 +123,7 @@ pub async fn run(
     let (rules, watched) = watch::channel(Rules::default());
     let dispatcher = Dispatcher::start(
         &config.plugins,
+        &config.spool,
         &notify::Context {
             service: handle.clone(),
             rules: watched,

@@ -4,4 +4,4 @@ mod raw;
 mod resolved;
 
 pub use raw::{DirectorOptions, PluginOptions};
-pub use resolved::{Config, Error, Intervals, Mbus, Plugin};
+pub use resolved::{Config, Error, Intervals, Mbus, Plugin, Spool};

@@ -12,8 +12,18 @@ pub(super) struct File {
     pub(super) intervals: Intervals,
     pub(super) logfile: Option<String>,
     pub(super) loglevel: Option<String>,
-    #[serde(default)]
-    pub(super) plugins: Vec<Plugin>,
+    pub(super) plugins: Option<Vec<Plugin>>,
+    pub(super) spool: Option<Spool>,
+}
+
+/// Ours: upstream keeps nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spool {
+    pub(super) dir: Option<String>,
+    pub(super) max_alerts: Option<usize>,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) max_age: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -65,9 +75,15 @@ pub(super) struct Intervals {
 #[derive(Deserialize)]
 pub(super) struct Plugin {
     pub(super) name: String,
-    #[serde(default)]
-    pub(super) events: Vec<String>,
+    pub(super) events: Option<Vec<String>>,
     pub(super) options: Option<PluginOptions>,
+    /// This and what follows is ours; `notify` reads it.
+    pub(super) id: Option<String>,
+    pub(super) filter: Option<Value>,
+    pub(super) group: Option<Value>,
+    pub(super) limit: Option<Value>,
+    pub(super) repeat: Option<f64>,
+    pub(super) recovery: Option<bool>,
 }
 
 /// A plugin's options, which the plugin itself reads.

@@ -23,6 +23,35 @@ pub struct Config {
     pub loglevel: tracing::Level,
     /// Whom to tell.
     pub plugins: Vec<Plugin>,
+    /// Where alerts wait that could not be delivered yet.
+    pub spool: Spool,
+}
+
+/// Where alerts wait that could not be delivered yet. Every plugin has a spool of its own within these limits.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Where; without it they wait in memory only.
+    pub dir: Option<PathBuf>,
+    /// Whether the file names it: it has to be usable then.
+    pub named: bool,
+    /// How many alerts may wait for a plugin; beyond, the oldest are given up.
+    pub max_alerts: usize,
+    /// How many bytes of them, as JSON; beyond, the oldest are given up.
+    pub max_bytes: u64,
+    /// For how long an alert is tried.
+    pub max_age: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            named: false,
+            max_alerts: 10_000,
+            max_bytes: 16 << 20,
+            max_age: Duration::from_secs(24 * 3600),
+        }
+    }
 }
 
 /// How the bus is reached.
@@ -66,12 +95,26 @@ pub struct Intervals {
 /// One entry of `plugins`.
 #[derive(Clone)]
 pub struct Plugin {
+    /// File and key of the entry, for errors: `hm.yml: plugins[2] (webhook)`.
+    pub place: String,
     /// Which plugin.
     pub name: String,
+    /// What its spool is called; made of name and position where the file has none.
+    pub id: String,
     /// The kinds of events it is given.
     pub events: Vec<Kind>,
     /// Its own options.
     pub options: PluginOptions,
+    /// Which events it is given, see [`Filter`](crate::notify::filter::Filter).
+    pub filter: PluginOptions,
+    /// Which alerts become one message, see `notify/plan.rs`.
+    pub group: PluginOptions,
+    /// How many messages it is given, see `notify/plan.rs`.
+    pub limit: PluginOptions,
+    /// For how long an alert is not repeated.
+    pub repeat: Option<Duration>,
+    /// Whether it is told that an alert ended; without it, the plugin's own default.
+    pub recovery: Option<bool>,
 }
 
 /// Why a file was refused.
@@ -172,28 +215,9 @@ impl Config {
                 ));
             }
         };
-        let mut plugins = Vec::with_capacity(file.plugins.len());
-        for (index, plugin) in file.plugins.into_iter().enumerate() {
-            let mut events = Vec::new();
-            for event in plugin.events {
-                events.push(match event.as_str() {
-                    "alert" => Kind::Alert,
-                    "heartbeat" => Kind::Heartbeat,
-                    other => {
-                        let key = format!("plugins[{index}] ({}).events", plugin.name);
-                        return Err(refuse(&key, "alert or heartbeat", other.to_owned()));
-                    }
-                });
-            }
-            let options = plugin
-                .options
-                .unwrap_or(PluginOptions::Mapping(Default::default()));
-            plugins.push(Plugin {
-                name: plugin.name,
-                events,
-                options,
-            });
-        }
+        let plugins = plugins(path, file.plugins.unwrap_or_default())?;
+        let logfile: Option<PathBuf> = file.logfile.map(Into::into);
+        let spool = spool(path, file.spool, logfile.as_deref())?;
         Ok(Self {
             http_port: file.http.and_then(|http| http.port),
             mbus: Mbus {
@@ -209,11 +233,116 @@ impl Config {
             },
             director: file.director,
             intervals,
-            logfile: file.logfile.map(Into::into),
+            logfile,
             loglevel,
             plugins,
+            spool,
         })
     }
+}
+
+/// Kinds that upstream's own sample file names by mistake. They never happen, there or here.
+const MISNAMED_KINDS: [&str; 2] = ["alerts", "heartbeats"];
+
+fn plugins(path: &Path, entries: Vec<raw::Plugin>) -> Result<Vec<Plugin>, Error> {
+    let mut plugins: Vec<Plugin> = Vec::with_capacity(entries.len());
+    for (index, raw) in entries.into_iter().enumerate() {
+        let key = format!("plugins[{index}] ({})", raw.name);
+        let refuse = |part: &str, expected: &'static str, found: String| Error::Value {
+            path: path.to_owned(),
+            key: format!("{key}.{part}"),
+            expected,
+            found,
+        };
+        let mut events = Vec::new();
+        for event in raw.events.unwrap_or_default() {
+            match event.as_str() {
+                "alert" => events.push(Kind::Alert),
+                "heartbeat" => events.push(Kind::Heartbeat),
+                other if MISNAMED_KINDS.contains(&other) => tracing::warn!(
+                    "{}: {key}.events: there is no kind {other:?}, upstream has none either: the plugin is not given any",
+                    path.display()
+                ),
+                other => return Err(refuse("events", "alert or heartbeat", other.to_owned())),
+            }
+        }
+        let repeat = raw.repeat.map(|seconds| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| refuse("repeat", "a number of seconds", seconds.to_string()))
+        });
+        let id = match raw.id {
+            Some(id) => {
+                let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                if id.is_empty() || id.starts_with('.') || !id.bytes().all(name) {
+                    return Err(refuse("id", "letters, digits, '-', '_' and '.'", id));
+                }
+                id
+            }
+            None => {
+                let before = plugins.iter().filter(|plugin| plugin.name == raw.name);
+                format!("{}-{}", raw.name.replace(['/', '\0'], "_"), before.count())
+            }
+        };
+        if plugins.iter().any(|plugin| plugin.id == id) {
+            return Err(refuse("id", "an id that no other plugin has", id));
+        }
+        plugins.push(Plugin {
+            place: format!("{}: {key}", path.display()),
+            name: raw.name,
+            id,
+            events,
+            options: raw.options.unwrap_or(PluginOptions::Null),
+            filter: raw.filter.unwrap_or(PluginOptions::Null),
+            group: raw.group.unwrap_or(PluginOptions::Null),
+            limit: raw.limit.unwrap_or(PluginOptions::Null),
+            repeat: repeat.transpose()?,
+            recovery: raw.recovery,
+        });
+    }
+    Ok(plugins)
+}
+
+/// Without `spool.dir` it is beside the log file: the one place that upstream's job may write to.
+fn spool(path: &Path, raw: Option<raw::Spool>, logfile: Option<&Path>) -> Result<Spool, Error> {
+    let default = Spool {
+        dir: logfile
+            .and_then(Path::parent)
+            .map(|parent| parent.join("spool")),
+        ..Spool::default()
+    };
+    let Some(raw) = raw else { return Ok(default) };
+    let refuse = |key: &str, expected: &'static str, found: String| Error::Value {
+        path: path.to_owned(),
+        key: key.to_owned(),
+        expected,
+        found,
+    };
+    let positive = |key: &str| refuse(key, "a positive number", "0".to_owned());
+    let max_age = match raw.max_age {
+        Some(seconds) => Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|age| !age.is_zero())
+            .ok_or_else(|| {
+                refuse(
+                    "spool.max_age",
+                    "a positive number of seconds",
+                    seconds.to_string(),
+                )
+            })?,
+        None => default.max_age,
+    };
+    match (raw.max_alerts, raw.max_bytes) {
+        (Some(0), _) => return Err(positive("spool.max_alerts")),
+        (_, Some(0)) => return Err(positive("spool.max_bytes")),
+        _ => {}
+    }
+    Ok(Spool {
+        named: raw.dir.is_some(),
+        dir: raw.dir.map(Into::into).or(default.dir),
+        max_alerts: raw.max_alerts.unwrap_or(default.max_alerts),
+        max_bytes: raw.max_bytes.unwrap_or(default.max_bytes),
+        max_age,
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_has_what_upstreams_entry_and_ours_say() {
+        let config = parse(
+            "logfile: /log/hm.log\nplugins: [{name: logger, events: [alerts, alert], options: ~}, {name: logger}, {name: x, id: y, repeat: 60, recovery: true}]",
+        )
+        .unwrap();
+        let ids: Vec<_> = config.plugins.iter().map(|plugin| &plugin.id).collect();
+        assert_eq!(ids, ["logger-0", "logger-1", "y"]);
+        assert_eq!(config.plugins[0].events, [Kind::Alert]);
+        assert_eq!(config.plugins[2].repeat, Some(Duration::from_secs(60)));
+        assert_eq!(config.spool.dir.as_deref(), Some(Path::new("/log/spool")));
+    }
+
+    #[test]
     fn errors_name_file_key_and_expectation() {
         let error = |rest| parse(rest).err().unwrap();
         assert_eq!(
@@ -246,6 +388,15 @@ mod tests {
             error("plugins: [{name: logger, events: [alarm]}]"),
             "hm.yml: plugins[0] (logger).events: expected alert or heartbeat, found alarm"
         );
+        assert_eq!(
+            error("plugins: [{name: webhook, id: a}, {name: email, id: a}]"),
+            "hm.yml: plugins[1] (email).id: expected an id that no other plugin has, found a"
+        );
+        assert_eq!(
+            error("spool: {max_alerts: 0}"),
+            "hm.yml: spool.max_alerts: expected a positive number, found 0"
+        );
+        assert!(error("spool: {size: 1}").starts_with("hm.yml: spool: unknown field `size`"));
         assert!(
             error("intervals: {agent_timeout: soon}")
                 .starts_with("hm.yml: intervals.agent_timeout: invalid type")
