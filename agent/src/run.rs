@@ -98,7 +98,7 @@ fn platform(flags: &Flags, config: &Config, dirs: &Dirs) -> Result<(Arc<dyn Plat
         return Ok((Arc::new(Dummy::new(dirs.clone())), Owner::unchanged()));
     }
     let owner = Owner::root_vcap(dirs).context("Getting platform")?;
-    let linux = Linux::new(dirs.clone(), config.platform.clone());
+    let linux = Linux::new(dirs.clone(), config.platform.clone()).of_family(&flags.platform);
     Ok((Arc::new(linux), owner))
 }
 

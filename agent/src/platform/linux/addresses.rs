@@ -1,6 +1,6 @@
 //! What the kernel says about interfaces, addresses and routes.
 
-use crate::platform::{Error, files};
+use crate::platform::{Dirs, Error, files};
 use std::{
     collections::BTreeMap,
     fs,
@@ -10,7 +10,8 @@ use std::{
 
 /// The interfaces that are the machine's own, by MAC address: devices, and what plugins mark as such.
 /// Upstream: platform/net/mac_address_detector.go.
-pub(super) fn physical(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn physical(dirs: &Dirs) -> Result<BTreeMap<String, String>, Error> {
+    let dir = &dirs.system("/sys/class/net");
     let mut found = BTreeMap::new();
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -31,8 +32,8 @@ pub(super) fn physical(dir: &Path) -> Result<BTreeMap<String, String>, Error> {
                 .to_owned()
         };
         let marked = read("ifalias").starts_with("bosh-interface");
-        let udev =
-            fs::read_to_string(format!("/run/udev/data/n{}", read("ifindex"))).unwrap_or_default();
+        let udev = dirs.system(&format!("/run/udev/data/n{}", read("ifindex")));
+        let udev = fs::read_to_string(udev).unwrap_or_default();
         // A virtual function that hides under a synthetic interface.
         let hidden = udev.lines().any(|line| line == "E:AZURE_UNMANAGED_SRIOV=1");
         if (path.join("device").exists() || marked) && !hidden {
@@ -83,12 +84,12 @@ pub(super) fn is_global(ip: IpAddr) -> bool {
 }
 
 pub(super) fn default_route4() -> Result<Option<(String, IpAddr)>, Error> {
-    let text = files::read(Path::new("/proc/net/route"))?.unwrap_or_default();
+    let text = files::read(Path::new("/proc/thread-self/net/route"))?.unwrap_or_default();
     Ok(parse_route4(&text))
 }
 
 pub(super) fn default_route6() -> Result<Option<(String, IpAddr)>, Error> {
-    let text = files::read(Path::new("/proc/net/ipv6_route"))?.unwrap_or_default();
+    let text = files::read(Path::new("/proc/thread-self/net/ipv6_route"))?.unwrap_or_default();
     Ok(parse_route6(&text))
 }
 
@@ -118,8 +119,8 @@ fn parse_route6(text: &str) -> Option<(String, IpAddr)> {
         let f: Vec<&str> = line.split_whitespace().collect();
         let flags = u32::from_str_radix(f.get(8)?, 16).ok()?;
         let gateway = u128::from_str_radix(f.get(4)?, 16).ok()?;
-        // Up, a gateway, and not the kernel's own way of saying no.
-        if f[1] != "00" || f[3] != "00" || flags & 3 != 3 || *f.get(9)? == "lo" {
+        // Up, and neither a refusal nor the kernel's own way of saying no.
+        if f[1] != "00" || f[3] != "00" || flags & 0x201 != 1 || *f.get(9)? == "lo" {
             return None;
         }
         let metric = u32::from_str_radix(f[5], 16).ok()?;

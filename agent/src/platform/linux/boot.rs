@@ -213,10 +213,10 @@ impl Linux {
             servers.join(" ").as_bytes(),
             0o644,
         )?;
-        if self.dirs.is_machine() && Command::exists("sync-time") {
+        if let Some(sync_time) = self.tool("sync-time") {
             // The best that can be done, and nothing waits for it.
             tokio::spawn(async {
-                if let Err(error) = Command::new("sync-time")
+                if let Err(error) = sync_time
                     .timeout(Duration::from_secs(60))
                     .run()
                     .await

@@ -1,10 +1,9 @@
 //! Certificates that the operator wants trusted beside the operating system's. Upstream: platform/cert.
 
-use super::Linux;
+use super::{Family, Linux};
 use crate::platform::{Error, command::Command, files};
 use std::{fs, time::Duration};
 
-const DIRECTORY: &str = "/usr/local/share/ca-certificates";
 const PREFIX: &str = "bosh-trusted-cert-";
 /// The program hangs now and then; upstream kills and tries again.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -13,7 +12,10 @@ const TRIES: u32 = 3;
 impl Linux {
     pub(super) async fn trusted_certificates(&self, pem: &str) -> Result<(), Error> {
         let wanted = split(pem);
-        let dir = self.dirs.system(DIRECTORY);
+        let dir = self.dirs.system(match self.family {
+            Family::Ubuntu => "/usr/local/share/ca-certificates",
+            Family::CentOs => "/etc/pki/ca-trust/source/anchors",
+        });
         files::mkdir(&dir, 0o755)?;
         let wrap = |e| Error::file("listing", &dir, e);
         let mut there = Vec::new();
@@ -54,16 +56,15 @@ impl Linux {
         }
         let mut tries = 1;
         loop {
-            match Command::new("/usr/sbin/update-ca-certificates")
-                .arg("-f")
-                .timeout(TIMEOUT)
-                .run()
-                .await
-            {
+            let command = match self.family {
+                Family::Ubuntu => Command::new("/usr/sbin/update-ca-certificates").arg("-f"),
+                Family::CentOs => Command::new("/usr/bin/update-ca-trust"),
+            };
+            match command.timeout(TIMEOUT).run().await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_missing() => {
                     tracing::warn!(
-                        "update-ca-certificates is not installed: trusted certificates have no effect"
+                        %error, "trusted certificates have no effect"
                     );
                     return Ok(());
                 }

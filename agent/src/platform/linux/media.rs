@@ -2,7 +2,7 @@
 //! Upstream: platform/{disk/diskutil,cdrom/cdutil,cdrom/linux_cdrom,udevdevice/concrete_udev_device}.go.
 
 use super::{Linux, mounts};
-use crate::platform::{Error, command::Command, files};
+use crate::platform::{Error, files};
 use std::{
     fs,
     io::Read,
@@ -13,7 +13,7 @@ use std::{
 const CDROM: &str = "/dev/sr0";
 /// How often and how far apart a drive is tried until it has its medium.
 const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 /// The longest file. A wrong path could name a whole disk's content.
 const MAX: u64 = 64 << 20;
 
@@ -41,7 +41,9 @@ impl Linux {
             .read_mounted(&device, &self.dirs.settings(), file)
             .await?;
         // Upstream would rather not boot; but the settings are here, and the CD is not asked for them again.
-        if let Err(error) = Command::new("eject").arg("-v").arg(&device).run().await {
+        if let Some(eject) = self.tool("eject")
+            && let Err(error) = eject.arg("-v").arg(&device).run().await
+        {
             tracing::warn!(%error, "cannot eject the CD");
         }
         Ok(content)
@@ -56,14 +58,11 @@ impl Linux {
             );
         }
         // A machine without udev has nothing to wait for.
-        let settled = if Command::exists("udevadm") {
-            Command::new("udevadm").arg("settle").run().await.map(drop)
-        } else if Command::exists("udevsettle") {
-            Command::new("udevsettle").run().await.map(drop)
-        } else {
-            Ok(())
-        };
-        settled.map_err(|e| Error::command("Waiting for udev to settle", e))?;
+        let udevadm = self.tool("udevadm").map(|udevadm| udevadm.arg("settle"));
+        if let Some(settle) = udevadm.or_else(|| self.tool("udevsettle")) {
+            let settled = settle.run().await;
+            settled.map_err(|e| Error::command("Waiting for udev to settle", e))?;
+        }
         readable(device).await
     }
 

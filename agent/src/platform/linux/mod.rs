@@ -6,7 +6,8 @@
 //! | `disk`, `ephemeral` | persistent and ephemeral disks |
 //! | `devices`, `partition`, `filesystem`, `mounts` | finding a disk, partitioning and formatting it, mounting |
 //! | `media` | files of disks and CDs that are not mounted |
-//! | `net`, `interfaces`, `addresses` | interfaces, routes, resolvers |
+//! | `net`, `interfaces`, `addresses`, `ipv6` | interfaces and routes |
+//! | `resolvers` | DNS servers |
 //! | [`firewall`] | who may speak to monit's interface and the message bus |
 //! | `users` | passwords, keys, `bosh ssh` |
 //! | `dns`, `certs` | /etc/hosts and DNS records, trusted certificates |
@@ -21,10 +22,12 @@ mod ephemeral;
 mod filesystem;
 pub mod firewall;
 mod interfaces;
+mod ipv6;
 mod media;
 mod mounts;
 mod net;
 mod partition;
+mod resolvers;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -44,11 +47,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How a family of stemcells wants its network and its certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    /// systemd-networkd, update-ca-certificates.
+    #[default]
+    Ubuntu,
+    /// Network scripts that NetworkManager reads, update-ca-trust.
+    CentOs,
+}
+
 /// This machine. See the module for where each part is.
 #[derive(Debug)]
 pub struct Linux {
     dirs: Dirs,
     options: Options,
+    family: Family,
     recent: devices::Recent,
 }
 
@@ -58,8 +72,32 @@ impl Linux {
         Self {
             dirs,
             options,
+            family: Family::default(),
             recent: devices::Recent::default(),
         }
+    }
+
+    /// As the platform of this name, `-P` on the command line, wants it. Every one but `centos` is like `ubuntu`.
+    pub fn of_family(mut self, name: &str) -> Self {
+        if name == "centos" {
+            self.family = Family::CentOs;
+        }
+        self
+    }
+
+    /// Where a program is: among the stemcell's helpers, or anywhere in the PATH of a machine. A directory that plays
+    /// machine has only what is in it.
+    fn tool_path(&self, name: &str) -> Option<PathBuf> {
+        let own = self.bosh_bin_program(name);
+        if own.is_file() {
+            return Some(own);
+        }
+        (self.dirs.is_machine() && Command::exists(name)).then(|| PathBuf::from(name))
+    }
+
+    /// A program, if there is one.
+    fn tool(&self, name: &str) -> Option<Command> {
+        self.tool_path(name).map(Command::new)
     }
 }
 
@@ -223,7 +261,7 @@ impl Platform for Linux {
         if !network.is_dhcp() {
             return Ok(None);
         }
-        self.default_route(false).await.map(Some)
+        self.default_route(network.prefix == "128").await.map(Some)
     }
     async fn configured_interfaces(&self) -> Result<Vec<String>, Error> {
         self.interfaces_with_configuration()

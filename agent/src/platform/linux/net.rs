@@ -1,43 +1,66 @@
-//! Interfaces, routes and resolvers, through systemd-networkd where the infrastructure has not set them up already.
-//! Upstream: platform/net/ubuntu_net_manager.go and dnsresolver; the planning is in interfaces.rs.
+//! Interfaces and routes, through systemd-networkd (or CentOS's network scripts) where the infrastructure has not set them
+//! up already. Upstream: platform/net/{ubuntu_net_manager,default_network_resolver}.go, platform/net/arp, platform/net/ip;
+//! the planning is in interfaces.rs.
 
 use super::{
-    Linux,
+    Family, Linux,
     addresses::{Address, addresses, default_route4, default_route6, is_global, physical},
     interfaces::{self, Interface},
 };
 use crate::platform::{DefaultNetwork, Error, command::Command, files};
 use bosh_protocol::network::{Network, Networks};
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const NETWORKD: &str = "/etc/systemd/network";
+const SCRIPTS: &str = "/etc/sysconfig/network-scripts";
+const DHCLIENT: &str = "/etc/dhcp/dhclient.conf";
 /// How long an address may take to appear. Upstream: ten attempts a second apart.
-const ADDRESSES: Duration = Duration::from_secs(10);
+const ADDRESSES: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+/// How often, and how far apart, an address is announced. Upstream: platform/provider.go.
+const ANNOUNCEMENTS: u32 = 20;
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
 
 impl Linux {
     pub(super) async fn networking(&self, networks: &Networks) -> Result<(), Error> {
-        let plain: BTreeMap<&str, &Network> = networks
+        if networks.is_preconfigured() {
+            let dns = networks.default_for("dns").map(|network| &network.dns[..]);
+            return self.resolvers(dns.unwrap_or_default()).await;
+        }
+        let mut plain = networks.clone();
+        plain.0.retain(|_, network| !network.is_vip());
+        let dns = plain.default_for("dns").map(|network| &network.dns[..]);
+        let dns = dns.unwrap_or_default();
+        let by_name: BTreeMap<&str, &Network> = plain
             .0
             .iter()
-            .filter(|(_, network)| !network.is_vip())
-            .map(|(name, n)| (name.as_str(), n))
+            .map(|(name, network)| (name.as_str(), network))
             .collect();
-        let dns = networks
-            .default_for("dns")
-            .map_or(&[][..], |network| &network.dns);
-        if networks.is_preconfigured() {
-            return self.resolvers(dns).await;
-        }
-        let plan = interfaces::plan(&plain, &physical(&self.dirs.system("/sys/class/net"))?)
-            .map_err(Error::Invalid)?;
-        if plan.iter().any(Interface::has_ipv6) {
+        let plan = interfaces::plan(&by_name, &physical(&self.dirs)?).map_err(Error::Invalid)?;
+        if plan.iter().any(Interface::has_ipv6) && self.family == Family::Ubuntu {
             self.ipv6(true).await?;
         }
-        if self.write_networkd(&plan, dns)? {
+        let mut changed = match self.family {
+            Family::Ubuntu => self.write_networkd(&plan, dns)?,
+            Family::CentOs => self.write_ifcfg(&plan, dns)?,
+        };
+        if plan.iter().any(|interface| interface.dhcp) {
+            changed |= self.write_dhclient(&plan, dns)?;
+        }
+        if changed {
+            self.forget_leases().await;
             self.restart_networking().await?;
         }
         self.wait_for_addresses(&plan).await?;
-        self.resolvers(dns).await?;
+        // NetworkManager writes /etc/resolv.conf itself, from the servers in its interfaces' files.
+        if self.family == Family::Ubuntu {
+            self.resolvers(dns).await?;
+        }
         self.announce(&plan);
         Ok(())
     }
@@ -63,222 +86,189 @@ impl Linux {
             }
         }
         for (path, text) in wanted {
-            if files::read(&path)?.as_deref() != Some(text.as_str()) {
-                files::write(&path, text.as_bytes(), 0o644)?;
-                changed = true;
+            changed |= converge(&path, &text)?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes the files of CentOS's network scripts these, and leaves those of other interfaces.
+    fn write_ifcfg(&self, plan: &[Interface], dns: &[String]) -> Result<bool, Error> {
+        let dir = self.dirs.system(SCRIPTS);
+        let mut changed = false;
+        for interface in plan {
+            for (name, text) in interface.ifcfg(dns).map_err(Error::Invalid)? {
+                changed |= converge(&dir.join(format!("ifcfg-{name}")), &text)?;
+            }
+            let routes = dir.join(format!("route-{}", interface.name));
+            match interface.route_file().map_err(Error::Invalid)? {
+                Some(text) => changed |= converge(&routes, &text)?,
+                None if routes.exists() => {
+                    files::remove(&routes)?;
+                    changed = true;
+                }
+                None => {}
             }
         }
         Ok(changed)
     }
 
-    async fn restart_networking(&self) -> Result<(), Error> {
-        if !self.dirs.is_machine() {
-            return Ok(());
-        }
-        let program = self.bosh_bin_program("restart_networking");
-        let command = if program.is_file() {
-            Command::new(program)
-        } else {
-            Command::new("systemctl").args(["restart", "systemd-networkd"])
+    /// dhclient asks for what systemd-networkd asks for, on stemcells that have it.
+    fn write_dhclient(&self, plan: &[Interface], dns: &[String]) -> Result<bool, Error> {
+        let hostname = match self.family {
+            Family::Ubuntu => "= gethostname()",
+            Family::CentOs => "\"<hostname>\"",
         };
-        command
-            .run()
-            .await
-            .map_err(|e| Error::command("restarting the network", e))?;
+        let mut text = format!(
+            "# Generated by bosh-agent\n\n\
+             option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\n\n\
+             send host-name {hostname};\n\n\
+             request subnet-mask, broadcast-address, time-offset, routers,\n\
+             \tdomain-name, domain-name-servers, domain-search, host-name,\n\
+             \tnetbios-name-servers, netbios-scope, interface-mtu,\n\
+             \trfc3442-classless-static-routes, ntp-servers;\n"
+        );
+        if !dns.is_empty() {
+            // One directive with all of them keeps their order.
+            text.push_str(&format!(
+                "\nprepend domain-name-servers {};",
+                dns.join(", ")
+            ));
+        }
+        text.push('\n');
+        let path = self.dirs.system(DHCLIENT);
+        let changed = converge(&path, &text)?;
+        if self.family == Family::CentOs {
+            for interface in plan.iter().filter(|interface| interface.dhcp) {
+                let own = path.with_file_name(format!("dhclient-{}.conf", interface.name));
+                files::symlink(Path::new(DHCLIENT), &own)?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// A dhclient that is not needed any more goes on, and resolvconf keeps what it said. Failures matter to nobody.
+    async fn forget_leases(&self) {
+        if let Some(pkill) = self.tool("pkill") {
+            if let Err(error) = pkill.arg("dhclient").run().await {
+                tracing::debug!(%error, "no dhclient to end");
+            }
+        }
+        for name in physical(&self.dirs).unwrap_or_default().values() {
+            let Some(resolvconf) = self.tool("resolvconf") else {
+                return;
+            };
+            let record = format!("{name}.dhclient");
+            if let Err(error) = resolvconf.args(["-d", &record]).run().await {
+                tracing::debug!(%error, record, "nothing to forget");
+            }
+        }
+    }
+
+    async fn restart_networking(&self) -> Result<(), Error> {
+        let restarted = match (self.family, self.tool("restart_networking")) {
+            (Family::Ubuntu, Some(command)) => command.run().await,
+            (Family::Ubuntu, None) => {
+                let Some(systemctl) = self.tool("systemctl") else {
+                    return Ok(());
+                };
+                let command = systemctl.args(["restart", "systemd-networkd"]);
+                command.run().await
+            }
+            (Family::CentOs, _) => {
+                let Some(service) = self.tool("service") else {
+                    return Ok(());
+                };
+                let restarted = service.args(["network", "restart"]).run().await;
+                // Upstream goes on here: whether the addresses are there is seen then.
+                if let Err(error) = restarted {
+                    tracing::warn!(%error, "cannot restart the network");
+                }
+                return Ok(());
+            }
+        };
+        restarted.map_err(|e| Error::command("Failure restarting networking", e))?;
         Ok(())
     }
 
+    /// Waits until every fixed address is there. Upstream checks the first one only: if that is there in the end, others
+    /// that are not stop nothing.
     async fn wait_for_addresses(&self, plan: &[Interface]) -> Result<(), Error> {
-        if !self.dirs.is_machine() {
+        if !self.dirs.is_machine() && self.tool("restart_networking").is_none() {
+            // A directory has no network.
             return Ok(());
         }
-        let wanted: Vec<(&str, IpAddr)> = plan
-            .iter()
-            .flat_map(|interface| {
-                interface
-                    .addresses
-                    .iter()
-                    .map(|address| (interface.name.as_str(), address.ip))
-            })
-            .collect();
+        let wanted: Vec<(&str, IpAddr)> = fixed(plan).collect();
         let deadline = tokio::time::Instant::now() + ADDRESSES;
         loop {
             let there = addresses()?;
-            let missing = wanted
-                .iter()
-                .find(|(name, ip)| !there.iter().any(|a| a.interface == *name && a.ip == *ip));
-            let Some((name, ip)) = missing else {
+            let is_there = |(name, ip): &(&str, IpAddr)| {
+                there.iter().any(|a| a.interface == *name && a.ip == *ip)
+            };
+            let Some(missing) = wanted.iter().find(|wanted| !is_there(wanted)) else {
                 return Ok(());
             };
             if tokio::time::Instant::now() >= deadline {
-                let actual: Vec<String> = there
-                    .iter()
-                    .filter(|a| a.interface == *name)
-                    .map(|a| a.ip.to_string())
-                    .collect();
+                let message = describe(missing, &there);
+                if wanted.first().is_none_or(is_there) {
+                    tracing::error!("{message}");
+                    return Ok(());
+                }
                 return Err(Error::Device(format!(
-                    "Validating network interface '{name}' IP addresses, expected: '{ip}', actual: [{}]",
-                    actual.join(", ")
+                    "Validating static network configuration: {message}"
                 )));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Tells the neighbours that these addresses are here now, without waiting for it.
+    /// Tells the neighbours that these addresses are here now, without waiting for it: the fixed ones and what DHCP gave.
     fn announce(&self, plan: &[Interface]) {
-        if !self.dirs.is_machine() || !Command::exists("arping") {
-            return;
-        }
-        let all: Vec<(String, String)> = plan
-            .iter()
-            .flat_map(|i| {
-                i.addresses
-                    .iter()
-                    .filter(|a| a.ip.is_ipv4())
-                    .map(|a| (i.name.clone(), a.ip.to_string()))
-            })
+        let mut all: Vec<(String, IpAddr)> = fixed(plan)
+            .map(|(name, ip)| (name.to_owned(), ip))
             .collect();
+        for interface in plan.iter().filter(|interface| interface.dhcp) {
+            if let Ok(Some(address)) = primary(&interface.name, false) {
+                all.push((interface.name.clone(), address.ip));
+            }
+        }
+        all.retain(|(_, ip)| ip.is_ipv4());
+        let commands = move |arping: &Path| -> Vec<Command> {
+            let announce = |(name, ip): &(String, IpAddr)| {
+                Command::new(arping)
+                    .args(["-c", "1", "-U", "-I", name, &ip.to_string()])
+                    .timeout(Duration::from_secs(10))
+            };
+            all.iter().map(announce).collect()
+        };
+        let Some(arping) = self.tool_path("arping") else {
+            return;
+        };
         tokio::spawn(async move {
-            // As often and as far apart as upstream.
-            for n in 0..20 {
+            for n in 0..ANNOUNCEMENTS {
                 if n > 0 {
-                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    tokio::time::sleep(ANNOUNCE_EVERY).await;
                 }
-                for (name, ip) in &all {
-                    let command = Command::new("arping").args(["-c", "1", "-U", "-I", name, ip]);
-                    if let Err(error) = command.timeout(Duration::from_secs(10)).run().await {
-                        tracing::debug!(interface = name, %error, "cannot announce an address");
+                for command in commands(&arping) {
+                    if let Err(error) = command.run().await {
+                        tracing::debug!(%error, "cannot announce an address");
                     }
                 }
             }
         });
     }
 
-    /// Sets the machine's DNS servers: systemd-resolved's, resolvconf's, or /etc/resolv.conf itself.
-    async fn resolvers(&self, servers: &[String]) -> Result<(), Error> {
-        if servers
-            .iter()
-            .any(|server| server.parse::<IpAddr>().is_err())
-        {
-            return Err(Error::Invalid(format!(
-                "DNS servers must be addresses: {}",
-                servers.join(", ")
-            )));
-        }
-        if servers.is_empty() {
-            // What the infrastructure gave stays.
-            return Ok(());
-        }
-        if self.options.service_manager == "systemd" {
-            let text = format!(
-                "# Generated by bosh-agent\n[Resolve]\nDNS={}\n",
-                servers.join(" ")
-            );
-            let path = self
-                .dirs
-                .system("/etc/systemd/resolved.conf.d/10-bosh.conf");
-            if files::read(&path)?.as_deref() == Some(text.as_str()) {
-                return Ok(());
-            }
-            files::write(&path, text.as_bytes(), 0o644)?;
-            if self.dirs.is_machine() {
-                let command = Command::new("systemctl").args(["restart", "systemd-resolved"]);
-                command
-                    .run()
-                    .await
-                    .map_err(|e| Error::command("restarting systemd-resolved", e))?;
-            }
-            return Ok(());
-        }
-        let mut text = "# Generated by bosh-agent\n".to_owned();
-        for server in servers {
-            text.push_str(&format!("nameserver {server}\n"));
-        }
-        if self.dirs.is_machine() && Command::exists("resolvconf") {
-            files::write(
-                &self.dirs.system("/etc/resolvconf/resolv.conf.d/base"),
-                text.as_bytes(),
-                0o644,
-            )?;
-            files::symlink(
-                Path::new("/run/resolvconf/resolv.conf"),
-                &self.dirs.system("/etc/resolv.conf"),
-            )?;
-            let command = Command::new("resolvconf").arg("-u");
-            command
-                .run()
-                .await
-                .map_err(|e| Error::command("updating resolvconf", e))?;
-            return Ok(());
-        }
-        // A stemcell without resolvconf: nothing else writes the file.
-        files::write(
-            &self.dirs.system("/etc/resolv.conf"),
-            text.as_bytes(),
-            0o644,
-        )
-    }
-
-    pub(super) async fn ipv6(&self, enable: bool) -> Result<(), Error> {
-        if !enable {
-            return Ok(());
-        }
-        let sysctl = self.dirs.system("/etc/sysctl.d/60-bosh-sysctl.conf");
-        if let Some(text) = files::read(&sysctl)? {
-            let enabled = text
-                .replace(
-                    "net.ipv6.conf.all.disable_ipv6=1",
-                    "net.ipv6.conf.all.disable_ipv6=0",
-                )
-                .replace(
-                    "net.ipv6.conf.default.disable_ipv6=1",
-                    "net.ipv6.conf.default.disable_ipv6=0",
-                );
-            if enabled != text {
-                files::write(&sysctl, enabled.as_bytes(), 0o644)?;
-            }
-        }
-        for grub in ["/boot/grub/grub.cfg", "/boot/efi/EFI/grub/grub.cfg"] {
-            let path = self.dirs.system(grub);
-            let Some(text) = files::read(&path)? else {
-                continue;
-            };
-            if text.contains("ipv6.disable=1") {
-                files::write(&path, text.replace("ipv6.disable=1", "").as_bytes(), 0o600)?;
-                if self.dirs.is_machine() {
-                    tracing::info!("rebooting to enable IPv6 in the kernel");
-                    let command = Command::new("shutdown").args(["-r", "now"]);
-                    command
-                        .run()
-                        .await
-                        .map_err(|e| Error::command("rebooting to enable IPv6", e))?;
-                    // The machine goes down; nothing may happen until then.
-                    std::future::pending::<()>().await;
-                }
-            }
-            break;
-        }
-        for which in ["all", "default"] {
-            for (key, value) in [("accept_ra", "1"), ("disable_ipv6", "0")] {
-                let path = self
-                    .dirs
-                    .system(&format!("/proc/sys/net/ipv6/conf/{which}/{key}"));
-                if self.dirs.is_machine() {
-                    fs::write(&path, value).map_err(|e| Error::file("writing", &path, e))?;
-                }
-            }
-        }
-        Ok(())
+    /// The file that makes an interface count as configured.
+    fn configuration(&self, interface: &str) -> PathBuf {
+        self.dirs.system(&match self.family {
+            Family::Ubuntu => format!("{NETWORKD}/10_{interface}.network"),
+            Family::CentOs => format!("{SCRIPTS}/ifcfg-{interface}"),
+        })
     }
 
     pub(super) fn interfaces_with_configuration(&self) -> Result<Vec<String>, Error> {
-        let dir = self.dirs.system(NETWORKD);
-        let all = physical(&self.dirs.system("/sys/class/net"))?;
-        Ok(all
-            .into_values()
-            .filter(|name| dir.join(format!("10_{name}.network")).exists())
-            .collect())
+        let mut names: Vec<String> = physical(&self.dirs)?.into_values().collect();
+        names.retain(|name| self.configuration(name).exists());
+        Ok(names)
     }
 
     pub(super) fn forget_interfaces(&self) -> Result<(), Error> {
@@ -297,15 +287,7 @@ impl Linux {
             default_route4()
         }?
         .ok_or_else(none)?;
-        let mine: Vec<Address> = addresses()?
-            .into_iter()
-            .filter(|a| a.interface == interface && a.ip.is_ipv6() == ipv6)
-            .collect();
-        let address = mine
-            .iter()
-            .find(|a| is_global(a.ip))
-            .or_else(|| mine.first().filter(|_| !ipv6));
-        let address = address.ok_or_else(|| {
+        let address = primary(&interface, ipv6)?.ok_or_else(|| {
             let version = if ipv6 { 6 } else { 4 };
             Error::Device(format!(
                 "Failed to find primary address IPv{version} for interface '{interface}'"
@@ -325,7 +307,53 @@ impl Linux {
         command
             .run()
             .await
-            .map_err(|e| Error::command("deleting an ARP entry", e))?;
+            .map_err(|e| Error::command("Deleting arp entry", e))?;
         Ok(())
     }
+}
+
+fn converge(path: &Path, text: &str) -> Result<bool, Error> {
+    if files::read(path)?.as_deref() == Some(text) {
+        return Ok(false);
+    }
+    files::write(path, text.as_bytes(), 0o644)?;
+    Ok(true)
+}
+
+/// Interfaces and their fixed addresses, but those of aliases.
+fn fixed(plan: &[Interface]) -> impl Iterator<Item = (&str, IpAddr)> {
+    plan.iter().flat_map(|interface| {
+        let addresses = interface.addresses.iter();
+        addresses.map(|address| (interface.name.as_str(), address.ip))
+    })
+}
+
+fn describe((name, ip): &(&str, IpAddr), there: &[Address]) -> String {
+    let actual: Vec<String> = there
+        .iter()
+        .filter(|a| a.interface == *name && (a.ip.is_ipv4() || is_global(a.ip)))
+        .map(|a| a.ip.to_string())
+        .collect();
+    if actual.is_empty() {
+        return format!(
+            "Validating network interface '{name}' IP addresses, no interface configured with that name"
+        );
+    }
+    let actual = actual.join(", ");
+    format!(
+        "Validating network interface '{name}' IP addresses, expected: '{ip}', actual: [{actual}]"
+    )
+}
+
+/// The address of an interface that others know it by.
+fn primary(interface: &str, ipv6: bool) -> Result<Option<Address>, Error> {
+    let mine = addresses()?
+        .into_iter()
+        .filter(|a| a.interface == interface && a.ip.is_ipv6() == ipv6);
+    let (global, mut local): (Vec<_>, Vec<_>) = mine.partition(|a| is_global(a.ip));
+    // One that is not routed is better than none, but in IPv6 every interface has one.
+    if ipv6 {
+        local.clear();
+    }
+    Ok(global.into_iter().chain(local).next())
 }

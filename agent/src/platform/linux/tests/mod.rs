@@ -9,7 +9,9 @@ mod ephemeral;
 mod failures;
 mod iscsi;
 mod loops;
+mod media;
 mod names;
+mod network;
 
 use super::*;
 use bosh_protocol::DiskCid;
@@ -76,6 +78,17 @@ impl Machine {
             linux: Linux::new(dirs, options),
             root,
         }
+    }
+
+    /// A program among the stemcell's helpers.
+    fn helper(&self, name: &str, text: &str) {
+        let bin = self.path("var/vcap/bosh/bin");
+        fs::create_dir_all(&bin).unwrap();
+        // By a program of its own: a child that is started meanwhile must not hold it open for writing.
+        let source = self.path("helper");
+        fs::write(&source, text).unwrap();
+        let (source, target) = (source.to_str().unwrap(), bin.join(name));
+        run("install", &["-m", "755", source, target.to_str().unwrap()]);
     }
 
     fn read(&self, path: &str) -> String {

@@ -224,7 +224,7 @@ async fn networks_that_are_set_up_get_resolvers_only() {
     assert!(!m.path("etc/systemd/network/20_stale.network").exists());
     assert!(
         m.read("etc/systemd/resolved.conf.d/10-bosh.conf")
-            .ends_with("DNS=8.8.8.8\n")
+            .ends_with("\n[Resolve]\nDNS=8.8.8.8 ")
     );
     assert_eq!(m.linux.configured_interfaces().await.unwrap(), ["eth0"]);
 }
