@@ -6,10 +6,11 @@
 //! - [`intake`]: the bus -> [`registry`], never blocking on anything else;
 //! - [`registry`]: known deployments, instances and agents;
 //! - [`rules`]: what the registry's state means, purely;
+//! - [`lease`]: which of several monitors acts, purely;
 //! - [`director`], [`sync`]: asks the director, on its interval;
 //! - [`notify`]: plugins, each with a bounded queue of its own;
 //! - [`resurrect`]: when to have the director repair, purely;
-//! - [`http`]: what probes and the director's metrics server read;
+//! - [`http`]: what probes, the director's metrics server, Prometheus and people read;
 //! - [`service`]: the one task that owns the registry.
 
 pub mod config;
@@ -17,6 +18,7 @@ pub mod director;
 pub mod event;
 pub mod http;
 pub mod intake;
+pub mod lease;
 pub mod notify;
 pub mod registry;
 pub mod resurrect;

@@ -46,9 +46,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("a TLS provider is already installed")?;
     let listener = match config.http_port {
         Some(port) => Some(
-            TcpListener::bind(("127.0.0.1", port))
+            TcpListener::bind((config.own.bind, port))
                 .await
-                .with_context(|| format!("http.port: listening on 127.0.0.1:{port}"))?,
+                .with_context(|| format!("http.port: listening on {}:{port}", config.own.bind))?,
         ),
         None => None,
     };

@@ -1,10 +1,11 @@
 //! Polls the director, beside the service: a slow or dead director delays nothing but its own news.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Intervals;
@@ -16,30 +17,65 @@ use crate::resurrect::Rules;
 #[derive(Debug)]
 pub enum News {
     /// All deployments and their instances.
-    Deployments(Vec<Told>),
+    Deployments {
+        /// When they were asked for.
+        began: Instant,
+        /// How long that took.
+        took: Duration,
+        /// What was said.
+        told: Vec<Told>,
+        /// The first error about a single deployment, if there was one.
+        error: Option<String>,
+    },
+    /// Nothing about deployments: it could not be asked.
+    NoDeployments {
+        /// When it was asked.
+        began: Instant,
+        /// Why.
+        error: String,
+    },
     /// The resurrection configs.
     Resurrection(Rules),
-    /// Nothing: it could not be asked.
-    Unreachable(String),
+    /// Nothing about resurrection.
+    NoResurrection(String),
 }
 
 /// How many deployments are asked for at once.
 const AT_ONCE: usize = 8;
 
-/// Asks on the given intervals, beginning now, for as long as somebody listens.
-pub async fn run(director: Director, intervals: Intervals, news: mpsc::Sender<News>) {
-    let mut deployments = every(intervals.poll_director);
-    let mut resurrection = every(intervals.resurrection_config);
-    loop {
-        let told = tokio::select! {
-            _ = deployments.tick() => fetch_deployments(&director).await.map(News::Deployments),
-            _ = resurrection.tick() => fetch_resurrection(&director).await.map(News::Resurrection),
-        };
-        let told = told.unwrap_or_else(|error| News::Unreachable(chain(&error)));
-        if news.send(told).await.is_err() {
-            return;
+/// Asks on the given intervals, beginning now, and for the deployments when nudged, for as long as somebody listens.
+pub async fn run(
+    director: Director,
+    intervals: Intervals,
+    nudge: Arc<Notify>,
+    news: mpsc::Sender<News>,
+) {
+    let resurrection = async {
+        let mut due = every(intervals.resurrection_config);
+        loop {
+            due.tick().await;
+            let told = match fetch_resurrection(&director).await {
+                Ok(rules) => News::Resurrection(rules),
+                Err(error) => News::NoResurrection(chain(&error)),
+            };
+            if news.send(told).await.is_err() {
+                return;
+            }
         }
-    }
+    };
+    let deployments = async {
+        let mut due = every(intervals.poll_director);
+        loop {
+            tokio::select! {
+                _ = due.tick() => {}
+                () = nudge.notified() => {}
+            }
+            if news.send(deployments(&director).await).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(resurrection, deployments);
 }
 
 fn every(period: Duration) -> tokio::time::Interval {
@@ -48,34 +84,61 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval
 }
 
-async fn fetch_deployments(director: &Director) -> Result<Vec<Told>, Error> {
+async fn deployments(director: &Director) -> News {
+    let began = Instant::now();
+    match fetch_deployments(director).await {
+        Ok((told, error)) => News::Deployments {
+            began,
+            took: began.elapsed(),
+            told,
+            error,
+        },
+        Err(error) => News::NoDeployments {
+            began,
+            error: chain(&error),
+        },
+    }
+}
+
+async fn fetch_deployments(director: &Director) -> Result<(Vec<Told>, Option<String>), Error> {
     #[derive(Deserialize)]
     struct Deployment {
-        name: String,
+        name: Option<String>,
         #[serde(default)]
         teams: Option<Vec<String>>,
         #[serde(default)]
-        locked: bool,
+        locked: Option<bool>,
     }
     let path = "/deployments?exclude_configs=true&exclude_releases=true&exclude_stemcells=true";
     let deployments: Vec<Deployment> = director.get(path).await?;
-    let asked = deployments.into_iter().map(|deployment| async move {
-        let path = format!("/deployments/{}/instances", deployment.name);
-        let instances = director.get::<Vec<Instance>>(&path).await;
-        let instances = instances
-            .map_err(|error| tracing::error!(deployment = deployment.name, "{}", chain(&error)))
-            .ok();
-        Told {
-            name: deployment.name,
-            teams: deployment.teams.unwrap_or_default(),
-            locked: deployment.locked,
-            instances,
-        }
+    let asked = deployments.into_iter().filter_map(|deployment| {
+        let Some(name) = deployment.name else {
+            tracing::error!("the director names a deployment without a name");
+            return None;
+        };
+        Some(async move {
+            let path = format!("/deployments/{name}/instances");
+            let (instances, error) = match director.get::<Vec<Instance>>(&path).await {
+                Ok(instances) => (Some(instances), None),
+                // Deleted meanwhile: the next list does not have it.
+                Err(error) if error.is_not_found() => (None, None),
+                Err(error) => (None, Some(chain(&error))),
+            };
+            let told = Told {
+                name,
+                teams: deployment.teams.unwrap_or_default(),
+                locked: deployment.locked.unwrap_or_default(),
+                instances,
+            };
+            (told, error)
+        })
     });
-    Ok(futures_util::stream::iter(asked)
-        .buffer_unordered(AT_ONCE)
+    let asked: Vec<_> = futures_util::stream::iter(asked)
+        .buffered(AT_ONCE)
         .collect()
-        .await)
+        .await;
+    let (told, errors): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    Ok((told, errors.into_iter().flatten().next()))
 }
 
 async fn fetch_resurrection(director: &Director) -> Result<Rules, Error> {

@@ -57,7 +57,7 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
     };
     publish(AGENTS).await?;
     monitor
-        .logs(&format!("agent heartbeats received = {AGENTS},"))
+        .logs(&format!("Agent heartbeats received = {AGENTS}\n"))
         .await?;
     let per_agent = rss(monitor.process.pid())?.saturating_sub(before) as f64 / AGENTS as f64;
 
@@ -65,7 +65,7 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
     publish(HEARTBEATS).await?;
     monitor
         .logs(&format!(
-            "agent heartbeats received = {},",
+            "Agent heartbeats received = {}\n",
             AGENTS + HEARTBEATS
         ))
         .await?;

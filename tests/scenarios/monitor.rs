@@ -233,7 +233,7 @@ async fn probes_are_answered_as_upstreams_are() -> anyhow::Result<()> {
             .await?;
     }
     client.flush().await?;
-    monitor.logs("agent heartbeats received = 3,").await?;
+    monitor.logs("Agent heartbeats received = 3\n").await?;
     let http = reqwest::Client::builder().build()?;
     let get = |path: &str| {
         http.get(format!("http://127.0.0.1:{}{path}", monitor.port))

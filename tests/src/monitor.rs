@@ -55,7 +55,7 @@ impl Monitor {
         let monitor = Self { process, port, log };
         let agents = director.known().instances.len();
         monitor
-            .logs(&format!("managing 1 deployments, {agents} agents"))
+            .logs(&format!("Managing 1 deployment, {}\n", plural(agents)))
             .await?;
         Ok(monitor)
     }
@@ -72,6 +72,13 @@ impl Monitor {
             },
         )
         .await
+    }
+}
+
+fn plural(agents: usize) -> String {
+    match agents {
+        1 => "1 agent".to_owned(),
+        agents => format!("{agents} agents"),
     }
 }
 

@@ -57,6 +57,8 @@ pub struct DirectorOptions {
     pub director_ca_cert: Option<String>,
     /// A PEM file for the UAA; the director's where it is absent or empty.
     pub uaa_ca_cert: Option<String>,
+    /// The PEM key that the UAA signs tokens with; they are not checked where it is absent or empty.
+    pub uaa_public_key: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

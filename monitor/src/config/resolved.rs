@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::own::Own;
 use super::raw::{self, DirectorOptions, PluginOptions};
 use crate::event::Kind;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// Where alerts wait that could not be delivered yet.
     pub spool: Spool,
+    /// What upstream's file has none of.
+    pub own: Own,
 }
 
 /// Where alerts wait that could not be delivered yet. Every plugin has a spool of its own within these limits.
@@ -233,6 +236,7 @@ impl Config {
             },
             director: file.director,
             intervals,
+            own: Own::parse(path, text)?,
             logfile,
             loglevel,
             plugins,

@@ -1,6 +1,7 @@
 //! `resurrector`: has the director repair what is down, unless too much is. Source: upstream's plugins/resurrector.rb.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{Context, Plugin};
 use crate::config::DirectorOptions;
 use crate::director::{Director, Error};
-use crate::event::{Alert, Category, Event};
+use crate::event::{Alert, Category, Event, Status};
 use crate::resurrect::{Thresholds, Tracker, Verdict};
 use crate::sync::chain;
 
@@ -47,21 +48,20 @@ impl Resurrector {
     }
 
     async fn process(&mut self, alert: &Alert) -> Result<(), Error> {
-        let (Some(Category::DeploymentHealth), Some(deployment)) =
-            (alert.category, &alert.deployment)
+        let (Some(Category::DeploymentHealth), Some(deployment), Status::Firing) =
+            (alert.category, &alert.deployment, alert.status)
         else {
             return Ok(());
         };
+        let now = Instant::now();
         if alert.severity == CRITICAL {
             for (job, instances) in &alert.jobs_to_instance_ids {
                 instances.iter().for_each(|instance| {
-                    self.tracker
-                        .record(deployment, job, instance, alert.created_at)
+                    self.tracker.record(deployment, job, instance, now);
                 });
             }
         }
         let members = self.context.service.members(deployment).await;
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
         let state = self
             .tracker
             .state(deployment, &members, &self.thresholds, now);
@@ -83,6 +83,14 @@ impl Resurrector {
                     .into_iter()
                     .partition(|(job, _)| rules.enabled(deployment, job));
                 if !enabled.is_empty() {
+                    // It may have waited in the queue while another monitor took over.
+                    if !self.context.service.may_repair().await {
+                        tracing::warn!(
+                            deployment,
+                            "(Resurrector) leaving it to the monitor that leads"
+                        );
+                        return Ok(());
+                    }
                     if self.already_queued(deployment).await? {
                         tracing::info!("(Resurrector) CCK is already queued for {deployment}");
                         return Ok(());

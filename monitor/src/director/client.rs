@@ -1,22 +1,17 @@
-//! Asks the director, as a local user or with a token of its UAA. Source: upstream's director.rb, auth_provider.rb and
-//! plugins/http_request_helper.rb.
+//! The client. Source: upstream's director.rb, auth_provider.rb and plugins/http_request_helper.rb.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Certificate, Method, RequestBuilder, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
+use super::uaa::{self, Uaa};
 use crate::config::DirectorOptions;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A token is renewed this long before it expires.
-const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// A client; clones share connections and token.
 #[derive(Clone)]
@@ -28,9 +23,8 @@ struct Shared {
     options: DirectorOptions,
     http: reqwest::Client,
     uaa_http: reqwest::Client,
-    /// The UAA's URL, once `/info` has said whether there is one.
-    uaa: tokio::sync::OnceCell<Option<String>>,
-    token: Mutex<Option<(String, Instant)>>,
+    /// Whether there is a UAA, once `/info` has said so.
+    uaa: tokio::sync::OnceCell<Option<Uaa>>,
 }
 
 /// Why the director could not be asked.
@@ -82,14 +76,15 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The UAA gave no token.
-    #[error("getting a token from the UAA at {url}")]
-    Token {
-        /// The UAA.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
+    #[error(transparent)]
+    Token(#[from] uaa::Error),
+}
+
+impl Error {
+    /// Whether the director says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status, .. } if *status == StatusCode::NOT_FOUND)
+    }
 }
 
 impl Director {
@@ -102,7 +97,6 @@ impl Director {
             uaa_http: client(uaa_ca)?,
             options: options.clone(),
             uaa: tokio::sync::OnceCell::new(),
-            token: Mutex::new(None),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -136,22 +130,12 @@ impl Director {
         if status.is_success() || status.is_redirection() {
             return Ok(response);
         }
-        if status == StatusCode::UNAUTHORIZED {
-            *self.shared.token.lock().await = None;
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(Some(uaa)) = self.shared.uaa.get()
+        {
+            uaa.forget().await;
         }
-        let body = response
-            .text()
-            .await
-            .unwrap_or_default()
-            .chars()
-            .take(500)
-            .collect();
-        Err(Error::Status {
-            method,
-            path: path.to_owned(),
-            status,
-            body,
-        })
+        Err(refused(method, path, response).await)
     }
 
     fn url(&self, path: &str) -> String {
@@ -163,13 +147,12 @@ impl Director {
 
     async fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
         let options = &self.shared.options;
-        match self
-            .shared
-            .uaa
-            .get_or_try_init(|| self.discover_uaa())
-            .await?
-        {
-            Some(uaa) => Ok(request.header("Authorization", self.token(uaa).await?)),
+        let uaa = &self.shared.uaa;
+        match uaa.get_or_try_init(|| self.discover()).await? {
+            Some(uaa) => {
+                let header = uaa.header(&self.shared.uaa_http).await?;
+                Ok(request.header("Authorization", header))
+            }
             None => Ok(request.basic_auth(
                 options.user.as_deref().unwrap_or_default(),
                 options.password.as_deref(),
@@ -177,9 +160,13 @@ impl Director {
         }
     }
 
-    async fn discover_uaa(&self) -> Result<Option<String>, Error> {
+    /// Asks the director whether it wants tokens of a UAA.
+    async fn discover(&self) -> Result<Option<Uaa>, Error> {
         let path = "/info";
         let response = send(self.shared.http.get(self.url(path)), Method::GET, path).await?;
+        if !response.status().is_success() {
+            return Err(refused(Method::GET, path, response).await);
+        }
         let info: Value = response.json().await.map_err(|source| Error::Body {
             method: Method::GET,
             path: path.to_owned(),
@@ -189,50 +176,20 @@ impl Director {
         let url = authentication["options"]["url"]
             .as_str()
             .filter(|_| authentication["type"] == "uaa");
-        Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
+        Ok(url.map(|url| Uaa::new(url, &self.shared.options)))
     }
+}
 
-    async fn token(&self, uaa: &str) -> Result<String, Error> {
-        #[derive(Deserialize)]
-        struct Granted {
-            token_type: String,
-            access_token: String,
-            expires_in: u64,
-        }
-        let mut token = self.shared.token.lock().await;
-        if let Some((header, expires)) = &*token
-            && Instant::now() + RENEW_BEFORE < *expires
-        {
-            return Ok(header.clone());
-        }
-        let options = &self.shared.options;
-        let request = self
-            .shared
-            .uaa_http
-            .post(format!("{uaa}/oauth/token"))
-            .basic_auth(
-                options.client_id.as_deref().unwrap_or_default(),
-                options.client_secret.as_deref(),
-            )
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .header("Accept", "application/json")
-            .body("grant_type=client_credentials");
-        let failed = |source| Error::Token {
-            url: uaa.to_owned(),
-            source,
-        };
-        let response = request
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status)
-            .map_err(failed)?;
-        let granted: Granted = response.json().await.map_err(failed)?;
-        let header = format!("{} {}", granted.token_type, granted.access_token);
-        *token = Some((
-            header.clone(),
-            Instant::now() + Duration::from_secs(granted.expires_in),
-        ));
-        Ok(header)
+/// An answer that is not a yes, as an error.
+async fn refused(method: Method, path: &str, response: reqwest::Response) -> Error {
+    let status = response.status();
+    // What cannot be read of the body is missing in the message only.
+    let body = response.text().await.unwrap_or_default();
+    Error::Status {
+        method,
+        path: path.to_owned(),
+        status,
+        body: body.chars().take(500).collect(),
     }
 }
 

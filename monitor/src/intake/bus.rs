@@ -1,10 +1,10 @@
-//! The bus: connects with mutual TLS and subscribes to what agents and director say.
-//!
-//! The subjects are upstream's: `hm.agent.{heartbeat,alert,shutdown}.<agent id>` and `hm.director.alert`.
+//! The connection to NATS and its subscriptions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, ServerError, Subscriber};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,13 +23,27 @@ pub struct Intake {
     pub heartbeats: Subscriber,
     /// Alerts of agents.
     pub alerts: Subscriber,
-    /// Goodbyes of agents.
+    /// Goodbyes of agents, and what monitors say to each other.
     pub shutdowns: Subscriber,
     /// Alerts of the director.
     pub director: Subscriber,
     /// Whether the connection stands.
     pub connected: watch::Receiver<bool>,
-    _client: Client,
+    /// What else it has been through.
+    pub trouble: Arc<Trouble>,
+    /// To publish with.
+    pub client: Client,
+}
+
+/// What a connection has been through.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// How often it broke.
+    pub disconnects: AtomicU64,
+    /// How often a message was dropped because this process was too slow to take it.
+    pub dropped: AtomicU64,
+    /// Whether the server does not let this user publish.
+    pub mute: AtomicBool,
 }
 
 /// Why there is no bus.
@@ -60,9 +74,10 @@ impl Intake {
     /// client, for ever.
     pub async fn connect(mbus: &Mbus) -> Result<Self, Error> {
         let (up, connected) = watch::channel(true);
+        let trouble = Arc::new(Trouble::default());
         let begun = Instant::now();
         let client = loop {
-            let up = up.clone();
+            let (up, trouble) = (up.clone(), trouble.clone());
             let options = ConnectOptions::new()
                 .name("bosh-monitor")
                 .require_tls(true)
@@ -73,29 +88,20 @@ impl Intake {
                 )
                 .subscription_capacity(CAPACITY)
                 .event_callback(move |event| {
-                    let up = up.clone();
-                    async move {
-                        match event {
-                            Event::Connected => _ = up.send(true),
-                            Event::Disconnected => _ = up.send(false),
-                            _ => {}
-                        }
-                        tracing::info!("NATS: {event}");
-                    }
+                    note(&event, &up, &trouble);
+                    std::future::ready(())
                 });
             match options.connect(&mbus.endpoint).await {
                 Ok(client) => break client,
                 Err(error) if begun.elapsed() + RETRY > mbus.connection_wait_timeout => {
-                    let (endpoint, reason, waited) =
-                        (mbus.endpoint.clone(), chain(&error), begun.elapsed());
                     return Err(Error::Connect {
-                        endpoint,
-                        reason,
-                        waited,
+                        endpoint: mbus.endpoint.clone(),
+                        reason: chain(&error),
+                        waited: begun.elapsed(),
                     });
                 }
                 Err(error) => {
-                    tracing::info!("waiting for NATS to become available: {}", chain(&error))
+                    tracing::info!("Waiting for NATS to become available: {}", chain(&error))
                 }
             }
             tokio::time::sleep(RETRY).await;
@@ -106,9 +112,37 @@ impl Intake {
             shutdowns: subscribe(&client, "hm.agent.shutdown.*").await?,
             director: subscribe(&client, "hm.director.alert").await?,
             connected,
-            _client: client,
+            trouble,
+            client,
         })
     }
+}
+
+fn note(event: &Event, up: &watch::Sender<bool>, trouble: &Trouble) {
+    match event {
+        Event::Connected => _ = up.send_replace(true),
+        Event::Disconnected | Event::Closed => {
+            trouble.disconnects.fetch_add(1, Ordering::Relaxed);
+            // The next server may allow it.
+            trouble.mute.store(false, Ordering::Relaxed);
+            up.send_replace(false);
+        }
+        Event::SlowConsumer(_) => {
+            let dropped = trouble.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if !dropped.is_power_of_two() {
+                return;
+            }
+        }
+        Event::ServerError(ServerError::Other(text))
+            if text
+                .to_ascii_lowercase()
+                .contains("permissions violation for publish") =>
+        {
+            trouble.mute.store(true, Ordering::Relaxed);
+        }
+        _ => {}
+    }
+    tracing::info!("NATS: {event}");
 }
 
 async fn subscribe(client: &Client, subject: &'static str) -> Result<Subscriber, Error> {
