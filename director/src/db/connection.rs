@@ -145,6 +145,11 @@ impl Db {
         Self { audit, ..self }
     }
 
+    /// Whether other machines may use the same database.
+    pub fn is_shared(&self) -> bool {
+        self.backend() == DbBackend::Postgres
+    }
+
     /// The audit log.
     pub fn audit_log(&self) -> &audit::Log {
         &self.audit

@@ -45,6 +45,21 @@ pub async fn attribute_or_set(
     Ok(attribute(db, name).await?.unwrap_or_default())
 }
 
+/// Notes that a scheduled job is enqueued for a time (seconds since 1970); false when another process, or this one, has
+/// done so already.
+pub async fn claim_schedule(db: &dyn Connection, job: &str, due: i64) -> Result<bool, Error> {
+    // As wide as any time to come, so that text compares as the numbers do.
+    let changed = db
+        .execute(
+            "insert into director_attributes (name, value) values ($1, $2) \
+             on conflict (name) do update set value = excluded.value \
+             where director_attributes.value < excluded.value",
+            params![format!("schedule:{job}"), format!("{due:020}")],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
 /// The team of that name, made if need be.
 pub async fn find_or_create_team(db: &dyn Connection, name: &str) -> Result<TeamId, Error> {
     #[derive(FromQueryResult)]

@@ -14,7 +14,7 @@
 //! - [`deployments`], [`instances`], [`vms`], [`ip_addresses`], [`disks`]: what runs
 //! - [`releases`], [`packages`], [`templates`], [`stemcells`]: what it is made of
 //! - [`configs`], [`variables`], [`links`], [`dns`]: how it is put together
-//! - [`tasks`], [`locks`], [`events`], [`problems`]: what happens to it
+//! - [`tasks`], [`workers`], [`locks`], [`events`], [`problems`]: what happens to it
 //! - [`users`], [`misc`]: local users, attributes, teams, errand runs, rendered templates, blobs
 //!
 //! Rejected: SeaORM entities for each of the fifty tables. Most queries here
@@ -45,6 +45,7 @@ pub mod templates;
 pub mod users;
 pub mod variables;
 pub mod vms;
+pub mod workers;
 
 pub use connection::{Connection, Db, Error, Tx};
 pub use row::*;

@@ -246,10 +246,10 @@ pub async fn checkpoint(db: &dyn Connection, ids: &[TaskId]) -> Result<(), Error
 pub async fn claim(
     db: &dyn Connection,
     worker: &str,
-    queues: &[&str],
+    queues: &[impl AsRef<str> + Sync],
 ) -> Result<Option<Job>, Error> {
     let mut values = params![worker, Timestamp::now()];
-    let list = in_list(&mut values, queues.iter().map(|queue| (*queue).to_owned()));
+    let list = in_list(&mut values, queues.iter().map(|queue| queue.as_ref().to_owned()));
     let skip_locked = match db.backend() {
         DbBackend::Postgres => "for update skip locked",
         _ => "",
@@ -264,9 +264,9 @@ pub async fn claim(
 }
 
 /// Whether any job waits in these queues. Cheaper than [`claim`]: it only reads.
-pub async fn any_waiting(db: &dyn Connection, queues: &[&str]) -> Result<bool, Error> {
+pub async fn any_waiting(db: &dyn Connection, queues: &[impl AsRef<str> + Sync]) -> Result<bool, Error> {
     let mut values = vec![];
-    let list = in_list(&mut values, queues.iter().map(|queue| (*queue).to_owned()));
+    let list = in_list(&mut values, queues.iter().map(|queue| queue.as_ref().to_owned()));
     let sql = format!(
         "select id from delayed_jobs where locked_by is null and failed_at is null \
          and queue in {list} limit 1"
@@ -303,15 +303,54 @@ pub async fn held_jobs(db: &dyn Connection) -> Result<Vec<(i32, String, String)>
         .collect())
 }
 
-/// Tasks that are under way but whose worker has not been heard of since `before`.
-pub async fn silent_since(db: &dyn Connection, before: Timestamp) -> Result<Vec<TaskId>, Error> {
-    column(
+/// Jobs that wait for a process of a certain directory: id, queue, handler.
+pub async fn bound_jobs(db: &dyn Connection) -> Result<Vec<(i32, String, String)>, Error> {
+    #[derive(FromQueryResult)]
+    struct Bound {
+        id: i32,
+        queue: String,
+        handler: String,
+    }
+    let rows: Vec<Bound> = all(
         db,
-        "select id from tasks where state in ('processing', 'cancelling') \
-         and (checkpoint_time is null or checkpoint_time < $1)",
-        params![before],
+        "select id, queue, handler from delayed_jobs where locked_by is null and queue like '%@%'",
+        vec![],
     )
-    .await
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, row.queue, row.handler))
+        .collect())
+}
+
+/// Adds to what is kept of a task's event log and result.
+pub async fn append_outputs(
+    db: &dyn Connection,
+    id: TaskId,
+    event: &str,
+    result: &str,
+) -> Result<(), Error> {
+    db.execute(
+        "update tasks set event_output = coalesce(event_output, '') || $1, \
+         result_output = coalesce(result_output, '') || $2 where id = $3",
+        params![event, result, id],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What is kept of a task's event log and result.
+pub async fn outputs(
+    db: &dyn Connection,
+    id: TaskId,
+) -> Result<Option<(Option<String>, Option<String>)>, Error> {
+    let found = super::connection::pairs(
+        db,
+        "select event_output, result_output from tasks where id = $1",
+        params![id],
+    )
+    .await?;
+    Ok(found.into_iter().next())
 }
 
 /// The oldest finished tasks of a kind beyond the newest `keep`, with their log directories.

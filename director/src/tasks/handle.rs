@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::log::{self, Logs};
+use super::process;
 use super::work::Work;
 use crate::db::{self, Db, TaskId};
 
@@ -61,6 +62,7 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     db: Db,
     options: Options,
+    place: String,
     wake: watch::Sender<u64>,
     running: Mutex<HashMap<TaskId, CancellationToken>>,
 }
@@ -68,9 +70,15 @@ struct Shared {
 impl Handle {
     /// Tasks of this database.
     pub fn new(db: Db, options: Options) -> Self {
+        let place = process::id_of(&options.directory).unwrap_or_else(|error| {
+            let directory = options.directory.display();
+            tracing::error!(%directory, %error, "no id for the directory: uploads are for this process only");
+            uuid::Uuid::new_v4().to_string()
+        });
         Self(Arc::new(Shared {
             db,
             options,
+            place,
             wake: watch::Sender::new(0),
             running: Mutex::new(HashMap::new()),
         }))
@@ -84,7 +92,7 @@ impl Handle {
             &tx,
             db::tasks::NewTask {
                 kind: new.work.kind().to_owned(),
-                queue: new.work.queue().to_owned(),
+                queue: self.queue(&new.work),
                 handler: serde_json::to_string(&new.work)?,
                 description: new.description,
                 username: new.username,
@@ -105,6 +113,15 @@ impl Handle {
         task.output = Some(output);
         shared.wake.send_modify(|count| *count += 1);
         Ok(task)
+    }
+
+    /// Where the work waits: what needs a file of this director's directory is for those who share it.
+    fn queue(&self, work: &Work) -> String {
+        if work.is_bound() {
+            format!("{}@{}", work.queue(), self.0.place)
+        } else {
+            work.queue().to_owned()
+        }
     }
 
     /// The task of that number.
@@ -146,8 +163,53 @@ impl Handle {
         })
     }
 
+    /// The file of one of a task's logs, if this machine has it. One that was compressed since is unpacked.
+    pub async fn log_file(&self, task: &Task, kind: LogKind) -> std::io::Result<Option<PathBuf>> {
+        let path = self.log_path(task, kind);
+        if tokio::fs::try_exists(&path).await? {
+            return Ok(Some(path));
+        }
+        let mut packed = path.clone().into_os_string();
+        packed.push(".gz");
+        let packed = PathBuf::from(packed);
+        if !tokio::fs::try_exists(&packed).await? {
+            return Ok(None);
+        }
+        tokio::task::spawn_blocking(move || {
+            let temporary = path.with_extension("unpacking");
+            let mut from = flate2::read::MultiGzDecoder::new(std::fs::File::open(&packed)?);
+            std::io::copy(&mut from, &mut std::fs::File::create(&temporary)?)?;
+            std::fs::rename(&temporary, &path)?;
+            std::fs::remove_file(&packed)?;
+            Ok(Some(path))
+        })
+        .await
+        .map_err(std::io::Error::other)?
+    }
+
+    /// What the database has of a task's event log or result.
+    pub async fn kept_output(&self, task: &Task, kind: LogKind) -> Result<Option<String>, Error> {
+        let kept = db::tasks::outputs(&self.0.db, task.id).await?;
+        let (event, result) = kept.unwrap_or_default();
+        Ok(match kind {
+            LogKind::Event => event,
+            LogKind::Result => result,
+            LogKind::Debug | LogKind::Cpi => None,
+        })
+    }
+
     pub(super) fn db(&self) -> &Db {
         &self.0.db
+    }
+
+    /// The id of the director's directory.
+    pub(super) fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    /// Whether what tasks say is kept in the database besides, because other machines may share it.
+    pub(super) fn keeps_outputs(&self) -> bool {
+        self.0.db.is_shared()
     }
 
     pub(super) fn options(&self) -> &Options {

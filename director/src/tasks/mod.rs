@@ -17,8 +17,11 @@ mod handle;
 pub mod jobs;
 mod lock;
 mod log;
+mod outputs;
+mod process;
 mod schedule;
 mod stage;
+mod undertaker;
 mod work;
 mod worker;
 

@@ -11,6 +11,7 @@ use super::cron::Cron;
 use super::{Error, NewTask, Work};
 use crate::app::Director;
 use crate::config::ScheduledJob;
+use crate::db;
 
 /// Enqueues what is due until `shutdown`. A job that this director does not
 /// know, or a bad cron line, is logged and left out.
@@ -22,8 +23,10 @@ pub async fn schedule(director: Director, shutdown: CancellationToken) {
         match (cron, work) {
             (Ok(cron), Ok(Some(work))) => {
                 let (director, shutdown) = (director.clone(), shutdown.clone());
-                loops.spawn(async move { repeat(&director, &cron, &work, &shutdown).await });
+                loops.spawn(async move { repeat(&director, &job, &cron, &work, &shutdown).await });
             }
+            // It removes files of upstream's that this director has not: its metrics are in memory.
+            (Ok(_), Ok(None)) if job.command == "ScheduledMetricsCleanup" => {}
             (Ok(_), Ok(None)) => {
                 tracing::warn!(
                     job = job.command,
@@ -61,7 +64,13 @@ fn work(job: &ScheduledJob) -> Result<Option<Work>, String> {
     }))
 }
 
-async fn repeat(director: &Director, cron: &Cron, work: &Work, shutdown: &CancellationToken) {
+async fn repeat(
+    director: &Director,
+    job: &ScheduledJob,
+    cron: &Cron,
+    work: &Work,
+    shutdown: &CancellationToken,
+) {
     loop {
         let now = OffsetDateTime::now_utc();
         let Some(next) = cron.next(now) else { return };
@@ -73,6 +82,16 @@ async fn repeat(director: &Director, cron: &Cron, work: &Work, shutdown: &Cancel
         // A clock that was set back wakes us early.
         if OffsetDateTime::now_utc() < next {
             continue;
+        }
+        // Of several directors, one does it.
+        let key = format!("{} {}", job.command, job.schedule);
+        match db::misc::claim_schedule(&director.db, &key, next.unix_timestamp()).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::error!(task = work.kind(), %error, "scheduled task not enqueued");
+                continue;
+            }
         }
         if let Err(error) = enqueue(director, work).await {
             tracing::error!(task = work.kind(), error = %error.chain(), "scheduled task not enqueued");

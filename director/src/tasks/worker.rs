@@ -2,32 +2,33 @@
 //!
 //! Each process runs as many tasks at once as it has workers, and a few urgent
 //! ones besides. Work that another process enqueued is found by looking once a
-//! second; work of this process at once. A process says that it is alive by
-//! the checkpoint times of its tasks; tasks of a dead one end in `error`.
+//! second; work of this process at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::error::Error;
 use super::handle::Handle;
 use super::log::Logs;
+use super::outputs::Outputs;
+use super::process::Process;
 use super::stage;
+use super::undertaker::{self, Undertaker, fail};
 use super::work::Work;
 use crate::app::Director;
-use crate::db::{self, TaskId, Timestamp};
+use crate::db::{self, TaskId};
 
 /// How often to look for work of other processes and for cancellations.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often tasks say that they are alive.
-const CHECKPOINT: Duration = Duration::from_secs(30);
-/// How long a task may be silent before it counts as dead.
-const SILENCE: Duration = Duration::from_secs(150);
+/// A process that cannot reach the database for this long ends its tasks, before others take it for dead.
+const FENCE: Duration = Duration::from_secs(20);
 /// How many urgent tasks run beside the workers'.
 const URGENT: usize = 4;
 /// How long running tasks have to end when the director stops.
@@ -45,26 +46,42 @@ struct Handler {
 pub async fn run(director: Director, workers: usize, shutdown: CancellationToken) {
     let handle = director.tasks.clone();
     let me = Process::current();
-    if let Err(error) = bury(&handle, &me).await {
-        tracing::error!(error = %error.chain(), "tasks of dead workers not found");
+    let name = me.name();
+    let mut undertaker = Undertaker::new(handle.clone(), me);
+    if let Err(error) = undertaker.round(Instant::now()).await {
+        tracing::error!(error = %error.chain(), "tasks of dead processes not found");
     }
-    let queues: [(&[&str], usize); 2] = [(&["urgent", "normal"], workers), (&["urgent"], URGENT)];
+    // Work on files of this director's directory is only for those who have them.
+    let both = |queue: &str| [queue.to_owned(), format!("{queue}@{}", handle.place())];
+    let [urgent, normal] = [both("urgent"), both("normal")];
+    let queues = [([&urgent[..], &normal].concat(), workers), (urgent.to_vec(), URGENT)];
     let mut loops = JoinSet::new();
     for (queues, permits) in queues {
-        let (director, name, shutdown) = (director.clone(), me.name(), shutdown.clone());
-        loops.spawn(async move { take(&director, &name, queues, permits, &shutdown).await });
+        let (director, name, shutdown) = (director.clone(), name.clone(), shutdown.clone());
+        loops.spawn(async move { take(&director, &name, &queues, permits, &shutdown).await });
     }
-    let watcher = tokio::spawn(watch_over(handle.clone(), me, shutdown.clone()));
+    let watcher = watch_over(handle.clone(), undertaker, shutdown.clone());
+    let watcher = AbortOnDropHandle::new(tokio::spawn(watcher));
     while loops.join_next().await.is_some() {}
     // It ends with the same token.
     let _ = watcher.await;
+    let left: Vec<TaskId> = handle.running().keys().copied().collect();
+    for id in left {
+        let why = format!("The director was stopped while task {id} was running");
+        if let Err(error) = fail(&handle, id, &Error::other(why)).await {
+            tracing::error!(task = %id, error = %error.chain(), "task not recorded");
+        }
+    }
+    if let Err(error) = db::workers::forget(handle.db(), &name).await {
+        tracing::warn!(%error, "not said that this process ends");
+    }
 }
 
 /// Takes work from `queues` while there are permits.
 async fn take(
     director: &Director,
     worker: &str,
-    queues: &'static [&'static str],
+    queues: &[String],
     permits: usize,
     shutdown: &CancellationToken,
 ) {
@@ -115,7 +132,7 @@ async fn take(
 async fn claim(
     handle: &Handle,
     worker: &str,
-    queues: &[&str],
+    queues: &[String],
 ) -> Result<Option<(i32, TaskId, Work)>, Error> {
     let db = handle.db();
     if !db::tasks::any_waiting(db, queues).await? {
@@ -174,7 +191,14 @@ async fn attempt(
     let context = Context::new(task, logs, db.clone(), options.record_events, token);
 
     let (inner, director) = (context.clone(), director.clone());
-    let joined = tokio::spawn(async move { work.run(&director, &inner).await }).await;
+    let ended = CancellationToken::new();
+    let outputs = handle.keeps_outputs().then(|| {
+        let outputs = Outputs::new(db.clone(), id, context.logs().directory());
+        AbortOnDropHandle::new(tokio::spawn(outputs.follow(ended.clone())))
+    });
+    // Ends with this future, so that a task that was given up does nothing any more.
+    let work = tokio::spawn(async move { work.run(&director, &inner).await });
+    let joined = AbortOnDropHandle::new(work).await;
     let result = joined.unwrap_or_else(|error| {
         Err(
             Error::other("the task ended unexpectedly").context(if error.is_panic() {
@@ -206,98 +230,64 @@ async fn attempt(
     context
         .logs()
         .debug("INFO", &format!("Task {id} ended: {state}"));
+    if let Some(outputs) = outputs {
+        ended.cancel();
+        // A panic in there was already reported by the runtime.
+        let _ = outputs.await;
+    }
     let from = ["processing", "cancelling"];
     db::tasks::transition(db, id, &from, state, Some(&shorten(&text))).await?;
     Ok(())
 }
 
-/// Passes cancellations on and keeps the tasks' checkpoint times fresh.
-async fn watch_over(handle: Handle, me: Process, shutdown: CancellationToken) {
-    let mut since_checkpoint = Duration::ZERO;
+/// Passes cancellations on, says that this process lives, and ends the tasks of those that do not.
+async fn watch_over(handle: Handle, mut undertaker: Undertaker, shutdown: CancellationToken) {
+    let mut said = Instant::now();
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        since_checkpoint += LOOK;
         let ids: Vec<TaskId> = handle.running().keys().copied().collect();
         for id in &ids {
             match db::tasks::state(handle.db(), *id).await {
-                Ok(Some(state)) if state == "cancelling" || state == "timeout" => {
-                    if let Some(token) = handle.running().get(id) {
-                        token.cancel();
-                    }
-                }
+                // Cancelled, or taken for dead by another process, or forgotten.
+                Ok(state) if state.as_deref() != Some("processing") => stop(&handle, *id),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(task = %id, %error, "state not read"),
             }
         }
-        if since_checkpoint < CHECKPOINT {
+        if said.elapsed() < undertaker::BEAT {
             continue;
         }
-        since_checkpoint = Duration::ZERO;
-        if !ids.is_empty()
-            && let Err(error) = db::tasks::checkpoint(handle.db(), &ids).await
-        {
-            tracing::warn!(%error, "checkpoint not recorded");
-        }
-        if let Err(error) = bury(&handle, &me).await {
-            tracing::warn!(error = %error.chain(), "tasks of dead workers not found");
-        }
-    }
-}
-
-/// Ends the tasks whose worker is dead: of this machine by asking the kernel,
-/// of others by their silence.
-async fn bury(handle: &Handle, me: &Process) -> Result<(), Error> {
-    let db = handle.db();
-    for (job, worker, handler) in db::tasks::held_jobs(db).await? {
-        let Some(id) = task_of(&handler) else {
-            continue;
-        };
-        if handle.running().contains_key(&id) {
-            continue;
-        }
-        let dead = match Process::parse(&worker) {
-            Some(process) if process == *me => {
-                // Ended in this very moment, or never recorded as such.
-                db::tasks::state(db, id).await?.as_deref() == Some("processing")
-                    && db::tasks::silent_since(db, Timestamp::now() - SILENCE)
-                        .await?
-                        .contains(&id)
+        said = Instant::now();
+        let alive = async {
+            if !ids.is_empty() {
+                db::tasks::checkpoint(handle.db(), &ids).await?;
             }
-            Some(process) if process.host == me.host => !process.is_alive(),
-            _ => db::tasks::silent_since(db, Timestamp::now() - SILENCE)
-                .await?
-                .contains(&id),
+            undertaker.round(Instant::now()).await
         };
-        if dead {
-            fail(
-                handle,
-                id,
-                &Error::other("the director stopped while the task was running"),
-            )
-            .await?;
-            db::tasks::delete_job(db, job).await?;
+        match alive.await {
+            Ok(()) => heard = Instant::now(),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "not said that this process lives");
+                // Others will soon take it for dead, and what it does for theirs to do.
+                if heard.elapsed() > FENCE {
+                    ids.iter().for_each(|id| stop(&handle, *id));
+                }
+            }
         }
     }
-    Ok(())
 }
 
-/// Ends a task that nothing runs any more.
-async fn fail(handle: &Handle, id: TaskId, error: &Error) -> Result<(), Error> {
-    let db = handle.db();
-    let from = ["queued", "processing", "cancelling"];
-    if db::tasks::transition(db, id, &from, "error", Some(&shorten(&error.to_string()))).await? {
-        let logs = Logs::open(&handle.options().directory, id)?;
-        logs.debug("ERROR", &error.chain());
-        logs.event(&stage::error_line(error.code(), &error.to_string()));
+fn stop(handle: &Handle, id: TaskId) {
+    if let Some(token) = handle.running().get(&id) {
+        token.cancel();
     }
-    db::locks::release_all(db, id).await?;
-    Ok(())
 }
 
-fn task_of(handler: &str) -> Option<TaskId> {
+pub(super) fn task_of(handler: &str) -> Option<TaskId> {
     #[derive(Deserialize)]
     struct Number {
         task: TaskId,
@@ -308,7 +298,7 @@ fn task_of(handler: &str) -> Option<TaskId> {
 }
 
 /// As upstream shortens what `bosh tasks` shows in one line.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let text = text.trim();
     if text.chars().count() <= RESULT + 1 {
         return text.to_owned();
@@ -316,56 +306,6 @@ fn shorten(text: &str) -> String {
     let head: String = text.chars().take(RESULT + 1).collect();
     let end = head.rfind(char::is_whitespace).unwrap_or(head.len());
     format!("{}...", head[..end].trim_end())
-}
-
-/// A process, so that another one can tell whether it still lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Process {
-    host: String,
-    pid: u32,
-    /// In clock ticks since boot: a pid may come back, with another start.
-    started: u64,
-}
-
-impl Process {
-    fn current() -> Self {
-        let host = nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let pid = std::process::id();
-        Self {
-            host,
-            pid,
-            started: start_of(pid).unwrap_or(0),
-        }
-    }
-
-    fn name(&self) -> String {
-        format!(
-            "host:{} pid:{} started:{}",
-            self.host, self.pid, self.started
-        )
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.split(' ');
-        Some(Self {
-            host: parts.next()?.strip_prefix("host:")?.to_owned(),
-            pid: parts.next()?.strip_prefix("pid:")?.parse().ok()?,
-            started: parts.next()?.strip_prefix("started:")?.parse().ok()?,
-        })
-    }
-
-    fn is_alive(&self) -> bool {
-        start_of(self.pid) == Some(self.started)
-    }
-}
-
-/// Field 22 of /proc/PID/stat; the name in field 2 may contain anything.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -379,20 +319,5 @@ mod tests {
         let short = shorten(&long);
         assert!(short.ends_with("word..."), "{short}");
         assert!(short.len() <= RESULT + 3);
-    }
-
-    #[test]
-    fn a_process_knows_itself_from_its_successor() {
-        let me = Process::current();
-        assert_eq!(Process::parse(&me.name()), Some(me.clone()));
-        assert!(me.is_alive());
-        assert!(
-            !Process {
-                started: me.started + 1,
-                ..me
-            }
-            .is_alive()
-        );
-        assert_eq!(Process::parse("host:a pid:1 worker_3"), None);
     }
 }

@@ -38,6 +38,7 @@ async fn everything_works_on_postgresql() {
 
 /// Every kind of statement of every aggregate, once.
 async fn exercise(db: &Db) {
+    processes(db).await;
     tasks(db).await;
     configs_and_events(db).await;
     let deployment = db::deployments::find_or_create(db, "d").await.unwrap();
@@ -45,6 +46,23 @@ async fn exercise(db: &Db) {
     instances(db, deployment.id).await;
     links_and_dns(db, deployment.id).await;
     transactions(db).await;
+}
+
+async fn processes(db: &Db) {
+    for _ in 0..3 {
+        db::workers::beat(db, "host:a", "one").await.unwrap();
+    }
+    db::workers::beat(db, "host:b", "two").await.unwrap();
+    let workers = db::workers::list(db).await.unwrap();
+    let beats: Vec<_> = workers.iter().map(|w| (w.name.as_str(), w.beat)).collect();
+    assert_eq!(beats, [("host:a", 3), ("host:b", 1)]);
+    db::workers::forget(db, "host:a").await.unwrap();
+    assert_eq!(db::workers::list(db).await.unwrap()[0].directory, "two");
+    // Each time that a scheduled job is due is for one process only.
+    for (time, first) in [(100, true), (100, false), (99, false), (160, true)] {
+        let due = db::misc::claim_schedule(db, "ScheduledTasksCleanup", time).await;
+        assert_eq!(due.unwrap(), first, "{time}");
+    }
 }
 
 async fn tasks(db: &Db) {
@@ -64,8 +82,13 @@ async fn tasks(db: &Db) {
         first.timestamp >= before - Duration::from_millis(1),
         "{first:?}"
     );
-    assert!(db::tasks::any_waiting(db, &["normal"]).await.unwrap());
-    let job = db::tasks::claim(db, "w", &["urgent"])
+    assert!(db::tasks::any_waiting(db, &["normal".to_owned()]).await.unwrap());
+    assert!(db::tasks::bound_jobs(db).await.unwrap().is_empty());
+    db::tasks::create(db, new("normal@place")).await.unwrap();
+    let bound = db::tasks::bound_jobs(db).await.unwrap();
+    assert_eq!(bound[0].1, "normal@place");
+    db::tasks::delete_job(db, bound[0].0).await.unwrap();
+    let job = db::tasks::claim(db, "w", &["urgent".to_owned()])
         .await
         .unwrap()
         .unwrap();
@@ -74,7 +97,7 @@ async fn tasks(db: &Db) {
         format!("{{\"task\":{},\"work\":{{}}}}", second.id)
     );
     assert!(
-        db::tasks::claim(db, "w", &["urgent"])
+        db::tasks::claim(db, "w", &["urgent".to_owned()])
             .await
             .unwrap()
             .is_none()
@@ -96,14 +119,11 @@ async fn tasks(db: &Db) {
     );
     db::tasks::set_started(db, id).await.unwrap();
     db::tasks::checkpoint(db, &[id]).await.unwrap();
-    assert!(
-        db::tasks::silent_since(db, before)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let later = Timestamp::now() + Duration::from_secs(60);
-    assert_eq!(db::tasks::silent_since(db, later).await.unwrap(), [id]);
+    for _ in 0..2 {
+        db::tasks::append_outputs(db, id, "e\n", "").await.unwrap();
+    }
+    let outputs = db::tasks::outputs(db, id).await.unwrap().unwrap();
+    assert_eq!(outputs, (Some("e\ne\n".to_owned()), Some(String::new())));
     assert!(
         db::tasks::transition(db, id, &["processing"], "done", Some("ok"))
             .await

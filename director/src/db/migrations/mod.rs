@@ -17,6 +17,7 @@ mod networks;
 mod operations;
 mod users;
 mod variables;
+mod workers;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait};
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             ("m0009_links", links::SQL),
             ("m0010_dns", dns::SQL),
             ("m0011_users", users::SQL),
+            ("m0012_workers", workers::SQL),
         ]
         .into_iter()
         .map(|(name, sql)| Box::new(Step { name, sql }) as Box<dyn MigrationTrait>)
