@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header, response};
 use base64::Engine as _;
 use bosh_director::app::{Director, Parts};
 use bosh_director::config::{Config, raw};
@@ -117,10 +117,15 @@ impl Fixture {
         self.directory.path()
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+    /// The head of a reply, and its body as it comes.
+    pub(crate) async fn send_raw(&self, request: Request<Body>) -> (response::Parts, Bytes) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (parts, to_bytes(body, usize::MAX).await.unwrap())
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.send_raw(request).await;
         Reply {
             status: parts.status,
             headers: parts.headers,

@@ -216,7 +216,7 @@ async fn tasks_of_dead_directors_end_in_error() {
         .unwrap()
         .to_string_lossy()
         .into_owned();
-    let worker = format!("host:{host} pid:4194304 started:1");
+    let worker = format!("host:{host} pid:4194304 started:1 kernel:gone");
     assert!(
         db::tasks::claim(db, &worker, &["normal"])
             .await
@@ -249,10 +249,8 @@ async fn tasks_of_dead_directors_end_in_error() {
     stop.cancel();
     running.await.unwrap();
     let shown = fixture.get("/tasks/1").await.json();
-    assert_eq!(
-        shown["result"],
-        "the director stopped while the task was running"
-    );
+    let why = format!("The director ({host}, process 4194304) died while task 1 was running");
+    assert_eq!(shown["result"], why);
     assert_eq!(fixture.get("/locks").await.text, "[]");
     assert!(db::tasks::held_jobs(db).await.unwrap().is_empty());
 }
