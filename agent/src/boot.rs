@@ -66,6 +66,7 @@ impl<T> Step<T> for Result<T, settings::Error> {
 
 /// Sets up the machine as the settings say, up to where the supervisor can start. May be run again at any time.
 pub async fn run(platform: &dyn Platform, service: &settings::Service) -> Result<(), Error> {
+    log_stemcell(platform);
     platform
         .setup_runtime_configuration()
         .await
@@ -186,6 +187,21 @@ pub async fn run(platform: &dyn Platform, service: &settings::Service) -> Result
             .step("Removing static libraries")?;
     }
     register_start(platform, &settings)
+}
+
+/// Which stemcell this is: the first question of whoever reads the log.
+fn log_stemcell(platform: &dyn Platform) {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(platform.dirs().etc().join(name));
+        let text = text.unwrap_or_default();
+        if text.is_empty() {
+            "?".to_owned()
+        } else {
+            text.trim().to_owned()
+        }
+    };
+    let (version, git) = (read("stemcell_version"), read("stemcell_git_sha1"));
+    tracing::info!("Running on stemcell version '{version}' (git: {git})");
 }
 
 async fn set_passwords(platform: &dyn Platform, settings: &Settings) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bosh_protocol::Vitals;
 use bosh_protocol::heartbeat::{CpuVitals, DiskVitals, MemoryVitals, UptimeVitals};
@@ -11,10 +12,13 @@ use sysinfo::System;
 
 use crate::platform::{self, Platform};
 
+/// The shares of the CPU are those of at least this long. Upstream takes them every ten seconds.
+const CPU_WINDOW: Duration = Duration::from_secs(10);
+
 /// Takes readings; remembers the last one, for CPU time is a difference.
 #[derive(Debug, Default)]
 pub struct Collector {
-    last: Mutex<CpuTimes>,
+    cpu: Mutex<Option<CpuReading>>,
 }
 
 impl Collector {
@@ -51,10 +55,34 @@ impl Collector {
                 CpuTimes::default()
             }
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let vitals = now.since(&last);
-        *last = now;
+        let mut cpu = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = CpuReading::next(cpu.take(), now, Instant::now());
+        let vitals = reading.vitals.clone();
+        *cpu = Some(reading);
         vitals
+    }
+}
+
+/// CPU times at some instant, and the shares of the time before that.
+#[derive(Clone, Debug)]
+struct CpuReading {
+    at: Instant,
+    times: CpuTimes,
+    vitals: CpuVitals,
+}
+
+impl CpuReading {
+    /// The first one is of all the time since the machine started. One that comes soon after another is that again: a short
+    /// while says nothing.
+    fn next(before: Option<Self>, times: CpuTimes, at: Instant) -> Self {
+        match before {
+            Some(before) if at.duration_since(before.at) < CPU_WINDOW => before,
+            before => {
+                let earlier = before.map(|before| before.times).unwrap_or_default();
+                let vitals = times.since(&earlier);
+                Self { at, times, vitals }
+            }
+        }
     }
 }
 
@@ -64,6 +92,9 @@ pub enum Error {
     /// What is mounted.
     #[error("Getting Disk Stats")]
     Disks(#[from] platform::Error),
+    /// The root filesystem.
+    #[error("Getting Disk Stats for /")]
+    Root(#[source] std::io::Error),
     /// Memory, load or uptime.
     #[error("Getting system stats")]
     System(#[from] sysinfo::Error),
@@ -125,17 +156,18 @@ async fn disks(platform: &dyn Platform) -> Result<BTreeMap<String, DiskVitals>, 
         }
         match statvfs(path) {
             Ok(stat) => {
-                // As df: what is reserved for root is neither used nor available.
+                // Not as df, which takes what is reserved for root out of the whole.
                 let used = stat.blocks() - stat.blocks_free();
                 let inodes_used = stat.files() - stat.files_free();
                 disks.insert(
                     name.to_owned(),
                     DiskVitals {
-                        percent: whole(used, used + stat.blocks_available()),
+                        percent: whole(used, stat.blocks()),
                         inode_percent: whole(inodes_used, stat.files()),
                     },
                 );
             }
+            Err(error) if name == "system" => return Err(Error::Root(error.into())),
             Err(error) => tracing::warn!(path = %path.display(), %error, "read the use of a disk"),
         }
     }
@@ -190,6 +222,22 @@ mod tests {
         let vitals = first.since(&first);
         assert_eq!(vitals.user, "0.0", "no time has passed");
         assert_eq!(CpuTimes::parse("intr 1"), None);
+    }
+
+    #[test]
+    fn a_reading_soon_after_another_is_the_same() {
+        let times = |user, total| CpuTimes {
+            user,
+            total,
+            ..CpuTimes::default()
+        };
+        let start = Instant::now();
+        let first = CpuReading::next(None, times(10, 1000), start);
+        assert_eq!(first.vitals.user, "1.0", "since the machine started");
+        let soon = CpuReading::next(Some(first), times(11, 1001), start + CPU_WINDOW / 2);
+        assert_eq!(soon.vitals.user, "1.0");
+        let later = CpuReading::next(Some(soon), times(510, 2000), start + CPU_WINDOW);
+        assert_eq!(later.vitals.user, "50.0", "since the first");
     }
 
     #[test]

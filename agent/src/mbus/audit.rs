@@ -5,14 +5,15 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use bosh_protocol::Settings;
+use time::OffsetDateTime;
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
 /// As upstream names itself.
 const TAG: &str = "vcap.agent";
-/// The facility `user`, and its severities `debug` and `err`.
-const DEBUG: u8 = 8 + 7;
-const ERR: u8 = 8 + 3;
+/// The severities `debug` and `err`, of no facility in particular.
+const DEBUG: u8 = 7;
+const ERR: u8 = 3;
 /// The longest line; syslog would cut it. Bytes.
 const MAX_LINE: usize = 2048;
 
@@ -99,11 +100,31 @@ impl Audit {
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
         let line = &line[..line.floor_char_boundary(MAX_LINE)];
-        let message = format!("<{priority}>{TAG}[{}]: {line}", std::process::id());
+        let now = OffsetDateTime::now_utc();
+        let message = format!(
+            "<{priority}>{} {TAG}[{}]: {} {line}\n",
+            stamp(now),
+            std::process::id(),
+            date(now)
+        );
         if let Err(error) = socket.send_to(message.as_bytes(), self.path) {
             tracing::trace!(%error, "no audit line written");
         }
     }
+}
+
+/// `Jan _2 15:04:05`, as syslog wants it and Go writes it.
+fn stamp(now: OffsetDateTime) -> String {
+    let month = now.month().to_string();
+    let (day, (hour, minute, second)) = (now.day(), now.to_hms());
+    format!("{} {day:>2} {hour:02}:{minute:02}:{second:02}", &month[..3])
+}
+
+/// `2006/01/02 15:04:05`, which Go puts before each line of its own.
+fn date(now: OffsetDateTime) -> String {
+    let ((year, month, day), (hour, minute, second)) = (now.to_calendar_date(), now.to_hms());
+    let month = u8::from(month);
+    format!("{year}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 fn nats_line(hostname: &str, (host, port): (&str, &str), call: &Call<'_>) -> String {
@@ -200,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn times_are_as_go_writes_them() {
+        let time = OffsetDateTime::from_unix_timestamp(1_136_214_245).unwrap();
+        assert_eq!(stamp(time), "Jan  2 15:04:05");
+        assert_eq!(date(time), "2006/01/02 15:04:05");
+    }
+
+    #[test]
     fn lines_reach_syslog_as_one_line_each() {
         let dir = tempfile::tempdir().unwrap();
         let path: &'static Path = Box::leak(dir.path().join("log").into_boxed_path());
@@ -216,9 +244,14 @@ mod tests {
         let mut buffer = [0; 4096];
         let length = syslog.recv(&mut buffer).unwrap();
         let line = std::str::from_utf8(&buffer[..length]).unwrap();
-        assert!(line.starts_with("<11>vcap.agent["), "{line}");
+        assert!(line.starts_with("<3>") && line.ends_with('\n'), "{line}");
+        let (head, line) = line.split_once("]: ").unwrap();
+        assert!(head[3..].chars().nth(6) == Some(' '), "{head}");
+        assert!(head[18..].starts_with(" vcap.agent["), "{head}");
+        let (date, line) = line.split_at(20);
+        assert!(date.starts_with("20") && date.ends_with(' '), "{date}");
         assert!(
-            line.contains("]: CEF:0|CloudFoundry|BOSH|1|agent_api||7|"),
+            line.starts_with("CEF:0|CloudFoundry|BOSH|1|agent_api||7|"),
             "{line}"
         );
         assert!(line.contains("cs1=two lines cs1Label"), "{line}");

@@ -216,11 +216,7 @@ impl Linux {
         if let Some(sync_time) = self.tool("sync-time") {
             // The best that can be done, and nothing waits for it.
             tokio::spawn(async {
-                if let Err(error) = sync_time
-                    .timeout(Duration::from_secs(60))
-                    .run()
-                    .await
-                {
+                if let Err(error) = sync_time.timeout(Duration::from_secs(60)).run().await {
                     tracing::warn!(%error, "cannot set the clock now");
                 }
             });
@@ -229,23 +225,14 @@ impl Linux {
     }
 
     /// Runs a program that upstream's stemcells have; one without it has nothing to run.
-    pub(super) async fn stemcell_program(&self, program: &Path) -> Result<(), Error> {
-        if !self.dirs.is_machine() {
+    pub(super) async fn stemcell_program(&self, name: &str) -> Result<(), Error> {
+        let Some(program) = self.tool(name) else {
+            tracing::info!(program = name, "the stemcell has no such program");
             return Ok(());
-        }
-        let name = program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        match Command::new(program).run().await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_missing() => {
-                tracing::info!(program = %name, "the stemcell has no such program");
-                Ok(())
-            }
-            Err(error) => Err(Error::command(format!("running {name}"), error)),
-        }
+        };
+        let done = program.run().await;
+        done.map_err(|e| Error::command(format!("Shelling out to {name}"), e))?;
+        Ok(())
     }
 
     pub(super) fn monit_user(&self) -> Result<(), Error> {
@@ -309,16 +296,11 @@ impl Linux {
             text.as_bytes(),
             0o644,
         )?;
-        let setup = self.dirs.bosh_bin().join("setup-logrotate.sh");
-        if self.dirs.is_machine() && setup.is_file() {
-            // Upstream does not mind its failure either: it moves the hour at which logs are rotated.
-            if let Err(error) = Command::new(&setup)
-                .timeout(Duration::from_secs(60))
-                .run()
-                .await
-            {
-                tracing::warn!(%error, "cannot set up log rotation");
-            }
+        // Upstream does not mind its failure either: it moves the hour at which logs are rotated.
+        if let Some(setup) = self.tool("setup-logrotate.sh")
+            && let Err(error) = setup.timeout(Duration::from_secs(60)).run().await
+        {
+            tracing::warn!(%error, "cannot set up log rotation");
         }
         Ok(())
     }

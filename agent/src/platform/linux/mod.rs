@@ -154,8 +154,7 @@ impl Platform for Linux {
         self.ntp(servers)
     }
     async fn setup_logging_and_auditing(&self) -> Result<(), Error> {
-        self.stemcell_program(&self.bosh_bin_program("bosh-start-logging-and-auditing"))
-            .await
+        self.stemcell_program("bosh-start-logging-and-auditing").await
     }
     async fn setup_data_dir(&self, job_dir: &JobDir, run_dir: &RunDir) -> Result<(), Error> {
         self.data_dir(job_dir, run_dir)
@@ -195,7 +194,7 @@ impl Platform for Linux {
         self.settings_tmpfs()
     }
     async fn setup_runtime_configuration(&self) -> Result<(), Error> {
-        self.stemcell_program(Path::new("bosh-agent-rc")).await
+        self.stemcell_program("bosh-agent-rc").await
     }
     async fn setup_logrotate(&self, group: &str, size: &str) -> Result<(), Error> {
         self.logrotate(group, size).await

@@ -172,3 +172,34 @@ async fn job_logs_are_rotated() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn what_is_reserved_for_root_counts_as_free() {
+    let m = Machine::new(warden());
+    let image = tempfile::NamedTempFile::new().unwrap();
+    image.as_file().set_len(8 << 20).unwrap();
+    let path = image.path().to_str().unwrap();
+    run(
+        "mke2fs",
+        &["-q", "-t", "ext2", "-m", "40", "-N", "64", path],
+    );
+    let data = m.path("var/vcap/data");
+    fs::create_dir_all(&data).unwrap();
+    run("mount", &["-o", "loop", path, data.to_str().unwrap()]);
+    let stat = nix::sys::statvfs::statvfs(&data).unwrap();
+    let free = stat.blocks_free() * stat.block_size();
+    let half = stat.blocks() * stat.block_size() / 2;
+    fs::write(data.join("half"), vec![1; (free - half) as usize]).unwrap();
+    nix::unistd::sync();
+    let vitals = crate::vitals::Collector::default();
+    let vitals = vitals.read(&m.linux).await.unwrap();
+    run("umount", &[data.to_str().unwrap()]);
+    let (system, ephemeral) = (&vitals.disk["system"], &vitals.disk["ephemeral"]);
+    assert_eq!(ephemeral.percent, "50", "as upstream, df would say more");
+    // 11 of 64 are the filesystem's own, then there is lost+found's, which is one of them, and the file's.
+    assert_eq!(ephemeral.inode_percent, "19");
+    assert!(system.percent.parse::<u32>().unwrap() <= 100);
+    assert!(!vitals.disk.contains_key("persistent"));
+    assert_eq!(vitals.load.len(), 3);
+    assert!(vitals.mem.kb.parse::<u64>().unwrap() > 0);
+}
