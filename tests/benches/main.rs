@@ -4,6 +4,7 @@
 //!
 //! - `table`: the rows;
 //! - `agent`, `services`, `install`: the agent's rows, the job it supervises, the package it installs;
+//! - `peer`: the agent as a supervisor alone, beside monit itself;
 //! - `monitor`: the health monitor's rows;
 //! - `director`, `site`, `cargo`, `cpi`: the director's rows, a director to measure, what is uploaded to it, and a CPI of
 //!   almost no cost, which is this program under another name;
@@ -16,6 +17,7 @@ mod cpi;
 mod director;
 mod install;
 mod monitor;
+mod peer;
 mod services;
 mod site;
 mod table;

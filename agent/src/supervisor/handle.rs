@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bosh_protocol::{JobState, Process};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::monitrc;
@@ -68,7 +69,7 @@ impl Options {
 /// What monit would have mailed to the agent about a service.
 ///
 /// Upstream: agent/alert/monit_alert.go; `event` is one of the names in agent/alert/monit_adapter.go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitAlert {
     /// Unique per alert.
     pub id: String,
@@ -95,6 +96,8 @@ pub struct Overview {
     pub uptime: Duration,
     /// Length of a poll cycle.
     pub cycle: Duration,
+    /// Where the HTTP interface is.
+    pub address: (String, u16),
     /// The first control file.
     pub control_file: PathBuf,
     /// The machine.

@@ -8,6 +8,7 @@
 //! - `process/`: starting, watching, killing and burying processes;
 //! - `cli/`: the `monit` command;
 //! - `api/`: monit's HTTP interface on 127.0.0.1:2822;
+//! - `mail.rs`: alerts by mail, where there is no agent of ours;
 //! - `state.rs`: what survives a restart of the agent.
 
 pub mod api;
@@ -16,6 +17,7 @@ pub mod cli;
 mod actor;
 mod checks;
 mod handle;
+mod mail;
 pub mod monitrc;
 mod process;
 mod service;

@@ -6,6 +6,7 @@ use bosh_protocol::JobState;
 
 use super::service::Service;
 use crate::supervisor::handle::{Error, Overview, VCAP_GROUP};
+use crate::supervisor::monitrc::Kind;
 use crate::supervisor::service::Snapshot;
 use crate::supervisor::state;
 
@@ -21,6 +22,9 @@ impl Service {
             if let Some(facts) = self.facts.get(&snapshot.name.to_ascii_lowercase()) {
                 snapshot.facts = facts.clone();
             }
+            if snapshot.definition.kind == Kind::System {
+                snapshot.facts.system = self.system_facts;
+            }
         }
         snapshots
     }
@@ -33,6 +37,7 @@ impl Service {
             incarnation: self.incarnation,
             uptime: self.epoch.elapsed(),
             cycle: self.cycle,
+            address: self.address.clone(),
             control_file: self
                 .options
                 .control_files
@@ -75,11 +80,16 @@ impl Service {
     }
 
     pub(super) fn persist(&mut self) -> Result<(), Error> {
+        // Whatever is saved changes with the revision; most of what happens changes nothing.
+        if self.saved_at == Some(self.machine.revision) {
+            return Ok(());
+        }
         let saved = self.machine.saved();
         if saved != self.saved {
             state::write(&self.options.state_file, &saved)?;
             self.saved = saved;
         }
+        self.saved_at = Some(self.machine.revision);
         Ok(())
     }
 

@@ -108,12 +108,16 @@ pub struct Service {
     pub(super) cgroups: Cgroups,
     pub(super) listeners: HashMap<String, Listener>,
     pub(super) saved: BTreeMap<String, Saved>,
+    /// At which revision it was looked at last.
+    pub(super) saved_at: Option<u64>,
     pub(super) health: Option<&'static str>,
     pub(super) look_at: Instant,
     pub(super) look_pause: Duration,
     pub(super) cycle_at: Instant,
     pub(super) cycle: Duration,
     pub(super) system: System,
+    /// Where the HTTP interface is, by the control files.
+    pub(super) address: (String, u16),
     pub(super) incarnation: u64,
     /// How often the control files were taken.
     pub(super) incarnations: u64,
@@ -161,12 +165,14 @@ impl Service {
             cgroups: Cgroups::find(&options.state_file),
             listeners: HashMap::new(),
             saved,
+            saved_at: None,
             health: None,
             look_at: now,
             look_pause: FIRST_LOOK,
             cycle_at: now + options.cycle,
             cycle: options.cycle,
             system: system(),
+            address: ("127.0.0.1".to_owned(), 2822),
             incarnation: 0,
             incarnations: 0,
             options,
@@ -326,6 +332,7 @@ impl Service {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Overview(reply) => {
                 self.measure(Instant::now());
+                self.system_facts = Some(SystemFacts::read(self.system_facts.as_ref()));
                 drop(reply.send(self.overview()));
             }
             Request::Validate(reply) => {
@@ -384,7 +391,20 @@ impl Service {
         if let Some(cycle) = config.settings.cycle {
             self.cycle = cycle;
         }
-        let definitions = config.services.into_iter().map(Arc::new).collect();
+        if let Some(httpd) = &config.settings.httpd {
+            self.address = (httpd.address.clone().unwrap_or_default(), httpd.port);
+        }
+        self.system = system();
+        let mut services = config.services;
+        let default = monitrc::Service::system(format!("system_{}", self.system.hostname));
+        // As monit does, unless there is one already.
+        if services.iter().all(|service| {
+            service.kind != monitrc::Kind::System
+                && !service.name.eq_ignore_ascii_case(&default.name)
+        }) {
+            services.push(default);
+        }
+        let definitions = services.into_iter().map(Arc::new).collect();
         let stopped = self.options.stopped_file().exists();
         let now = self.now();
         self.machine.load(now, definitions, &self.saved, stopped);

@@ -3,12 +3,19 @@
 use std::io;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const LARGEST_HEAD: usize = 16 << 10;
 const LARGEST_BODY: usize = 64 << 10;
 /// For reading a request, and for writing a response.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+const DATE: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 
 /// A request.
 #[derive(Debug, Default)]
@@ -19,6 +26,8 @@ pub(super) struct Request {
     /// Of the query and of a form in the body.
     pub(super) parameters: Vec<(String, String)>,
     pub(super) authorization: Option<String>,
+    /// A browser asks because of some page.
+    pub(super) from_page: bool,
 }
 
 impl Request {
@@ -127,6 +136,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Re
         path: unescape(path, false),
         parameters: form(query),
         authorization: None,
+        from_page: false,
     };
     let mut length = 0;
     for line in lines {
@@ -135,6 +145,11 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Re
         };
         if name.eq_ignore_ascii_case("authorization") {
             request.authorization = Some(value.trim().to_owned());
+        } else if ["referer", "origin", "sec-fetch-site"]
+            .iter()
+            .any(|own| name.eq_ignore_ascii_case(own))
+        {
+            request.from_page = true;
         } else if name.eq_ignore_ascii_case("content-length") {
             length = value
                 .trim()
@@ -169,9 +184,10 @@ pub(super) async fn write(
         ""
     };
     let head = format!(
-        "HTTP/1.1 {} {}\r\nServer: monit {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{challenge}Connection: close\r\n\r\n",
+        "HTTP/1.0 {} {}\r\nDate: {}\r\nServer: monit {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{challenge}Connection: close\r\n\r\n",
         response.status,
         reason(response.status),
+        OffsetDateTime::now_utc().format(DATE).unwrap_or_default(),
         super::VERSION,
         response.content_type,
         response.body.len(),

@@ -2,11 +2,12 @@
 //!
 //! - `http.rs`: requests in, responses out, over plain TCP; a request has 10 s and 64 KiB, a connection one request;
 //! - `routes.rs`: who may do what, and what is answered;
-//! - `xml.rs`, `text.rs`: `/_status2?format=xml` and `/_status`.
+//! - `xml.rs`, `text.rs`, `html.rs`: `/_status2?format=xml`, `/_status` and the pages for browsers.
 //!
 //! A web framework was rejected: the agent needs none elsewhere, and this interface is five routes.
 
 mod access;
+mod html;
 mod http;
 mod routes;
 #[cfg(test)]

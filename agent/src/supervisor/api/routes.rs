@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Right};
 use super::http::{self, DEADLINE, Request, Response};
-use super::{text, xml};
+use super::{html, text, xml};
 use crate::supervisor::handle::{Error, Handle};
 use crate::supervisor::service::Action;
 
@@ -93,10 +93,14 @@ impl Server {
         let result = match (request.method.as_str(), request.path.as_str()) {
             ("GET" | "HEAD", "/_status") => self.status(request, 1).await,
             ("GET" | "HEAD", "/_status2") => self.status(request, 2).await,
-            ("GET" | "HEAD", "/_ping") => Ok(Response::ok("text/plain", "pong\n".to_owned())),
-            ("GET" | "HEAD", "/" | "/_runtime") => self.summary().await,
+            ("GET" | "HEAD", "/_ping") => Ok(Response::ok("text/html", "pong".to_owned())),
+            ("GET" | "HEAD", "/_getid") => {
+                let id = self.handle.overview().await;
+                id.map(|overview| Response::ok("text/html", overview.id))
+            }
+            ("GET" | "HEAD" | "POST", "/") => self.home().await,
             ("GET" | "HEAD" | "POST", "/_doaction") => self.do_action(request, right).await,
-            ("POST", "/_runtime") => self.runtime(request, right).await,
+            ("GET" | "HEAD" | "POST", "/_runtime") => self.runtime(request, right).await,
             ("GET" | "HEAD" | "POST", path) => {
                 self.service(path.trim_start_matches('/'), request, right)
                     .await
@@ -130,9 +134,9 @@ impl Server {
         Ok(Response::ok("text/plain", text::status(&overview, summary)))
     }
 
-    async fn summary(&self) -> Result<Response, Error> {
+    async fn home(&self) -> Result<Response, Error> {
         let overview = self.handle.overview().await?;
-        Ok(Response::ok("text/plain", text::status(&overview, true)))
+        Ok(Response::ok("text/html", html::home(&overview)))
     }
 
     /// One service; with an `action` something is done to it.
@@ -150,10 +154,10 @@ impl Server {
             return Err(Error::NoSuchService(name.to_owned()));
         };
         let Some(action) = request.parameter("action") else {
-            return Ok(Response::ok("text/plain", text::service(service, false)));
+            let page = html::service(service, right == Right::Full);
+            return Ok(Response::ok("text/html", page));
         };
-        // A GET must not do anything, whatever monit thinks of it: browsers follow links of other sites.
-        if right != Right::Full || request.method != "POST" {
+        if !may_act(request, right) {
             return Ok(Response::error(403, NO_RIGHT));
         }
         let Some(action) = Action::from_name(action) else {
@@ -165,17 +169,13 @@ impl Server {
         let service = services
             .iter()
             .find(|service| service.name.eq_ignore_ascii_case(name));
-        Ok(Response::ok(
-            "text/plain",
-            service
-                .map(|service| text::service(service, false))
-                .unwrap_or_default(),
-        ))
+        let page = service.map(|service| html::service(service, true));
+        Ok(Response::ok("text/html", page.unwrap_or_default()))
     }
 
     /// `action=stop&service=a&service=b`.
     async fn do_action(&self, request: &Request, right: Right) -> Result<Response, Error> {
-        if right != Right::Full || request.method != "POST" {
+        if !may_act(request, right) {
             return Ok(Response::error(403, NO_RIGHT));
         }
         let Some(action) = request.parameter("action").and_then(Action::from_name) else {
@@ -200,14 +200,18 @@ impl Server {
             tracing::info!(service = %name, action = action.name(), "asked over the monit interface");
             self.handle.act(name, action).await?;
         }
-        self.summary().await
+        self.home().await
     }
 
     async fn runtime(&self, request: &Request, right: Right) -> Result<Response, Error> {
-        if right != Right::Full {
+        let Some(action) = request.parameter("action") else {
+            let overview = self.handle.overview().await?;
+            return Ok(Response::ok("text/html", html::runtime(&overview)));
+        };
+        if !may_act(request, right) {
             return Ok(Response::error(403, NO_RIGHT));
         }
-        match (request.parameter("action"), &self.quit) {
+        match (Some(action), &self.quit) {
             (Some("validate"), _) => self.handle.validate().await?,
             (Some("reload"), _) => {
                 if let Err(error) = self.handle.reload().await {
@@ -230,8 +234,13 @@ impl Server {
             }
             _ => return Ok(Response::error(400, "Invalid action")),
         }
-        self.summary().await
+        self.home().await
     }
+}
+
+/// monit acts upon GET, too, and scripts know it; but not if a page of another site makes a browser ask.
+fn may_act(request: &Request, right: Right) -> bool {
+    right == Right::Full && (request.method == "POST" || !request.from_page)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -109,7 +109,7 @@ async fn status_in_xml_is_what_upstream_reads() {
     );
     assert!(
         body.contains(
-            "<servicegroup name=\"vcap\"><service>a</service><service>b</service></servicegroup>"
+            "<servicegroup name=\"vcap\"><service>b</service><service>a</service></servicegroup>"
         ),
         "{body}"
     );
@@ -132,7 +132,11 @@ async fn actions_need_credentials_a_post_and_a_name() {
     let bench = bench().await;
     let (status, _) = bench.raw("GET /_status2?format=xml HTTP/1.1\r\n\r\n").await;
     assert_eq!(status, 401);
-    assert_eq!(bench.get("/a?action=monitor").await.0, 403);
+    let linked = format!(
+        "GET /a?action=monitor HTTP/1.1\r\nReferer: http://elsewhere/\r\n{}\r\n",
+        bench.authorization
+    );
+    assert_eq!(bench.raw(&linked).await.0, 403);
     let (status, body) = bench.post("/nobody", "action=start").await;
     assert_eq!(status, 404);
     assert!(
@@ -171,6 +175,24 @@ async fn actions_need_credentials_a_post_and_a_name() {
         200
     );
     assert_eq!(
+        bench.handle.services().await.unwrap()[0].monitoring,
+        Monitoring::No
+    );
+}
+
+#[tokio::test]
+async fn pages_and_scripts_get_what_monit_gives_them() {
+    let bench = bench().await;
+    assert_eq!(bench.get("/_ping").await, (200, "pong".to_owned()));
+    assert_eq!(bench.get("/_getid").await.0, 200);
+    let (_, home) = bench.get("/").await;
+    assert!(home.contains("<a href='a'>a</a>") && home.contains("not monitored"));
+    assert!(home.contains("&lt;s&amp;s&gt;") && !home.contains("<s&s>"));
+    let (_, page) = bench.get("/a").await;
+    assert!(page.contains("<td>monitoring status</td><td>not monitored</td>"));
+    assert!(bench.get("/_runtime").await.1.contains("Control file"));
+    assert_eq!(bench.get("/a?action=monitor").await.0, 200);
+    assert_ne!(
         bench.handle.services().await.unwrap()[0].monitoring,
         Monitoring::No
     );

@@ -24,50 +24,41 @@ pub(super) fn status(overview: &Overview, summary: bool) -> String {
 
 pub(super) fn service(service: &Snapshot, summary: bool) -> String {
     let title = format!("{} '{}'", service.definition.kind.title(), service.name);
-    let status = state(service);
-    let mut out = String::new();
+    if summary {
+        return format!("{title:<35} {}\n", state(service));
+    }
+    let mut out = format!("{title}\n");
     // Writing to a string cannot fail.
-    let _ = if summary {
-        writeln!(out, "{title:<35} {status}")
-    } else {
-        full(&mut out, service, &title, &status)
-    };
+    let _ = full(service, &mut |name, value| {
+        writeln!(out, "  {name:<33} {value}")
+    });
+    out.push('\n');
     out
 }
 
-fn full(out: &mut String, service: &Snapshot, title: &str, status: &str) -> std::fmt::Result {
-    writeln!(out, "{title}")?;
-    let mut row = |name: &str, value: &dyn std::fmt::Display| writeln!(out, "  {name:<33} {value}");
-    row("status", &status)?;
+/// The rows of a service's page.
+pub(super) fn full(service: &Snapshot, row: &mut Row<'_>) -> std::fmt::Result {
+    row("status", &state(service))?;
     row("monitoring status", &service.monitoring.name())?;
     if let (Some(pid), Some(vitals)) = (service.pid, service.vitals) {
         row("pid", &pid)?;
         row("parent pid", &vitals.parent)?;
-        row("uptime", &uptime(vitals.uptime))?;
+        row("uptime", &format_args!("{} ", uptime(vitals.uptime)))?;
         row("children", &vitals.children)?;
         row("memory kilobytes", &vitals.memory_kb)?;
         row("memory kilobytes total", &vitals.total_memory_kb)?;
-        row(
-            "memory percent",
-            &format_args!("{:.1}%", vitals.memory_percent),
-        )?;
-        row(
-            "memory percent total",
-            &format_args!("{:.1}%", vitals.total_memory_percent),
-        )?;
-        row("cpu percent", &format_args!("{:.1}%", vitals.cpu_percent))?;
-        row(
-            "cpu percent total",
-            &format_args!("{:.1}%", vitals.total_cpu_percent),
-        )?;
+        for (name, percent) in [
+            ("memory percent", vitals.memory_percent),
+            ("memory percent total", vitals.total_memory_percent),
+            ("cpu percent", vitals.cpu_percent),
+            ("cpu percent total", vitals.total_cpu_percent),
+        ] {
+            row(name, &format_args!("{percent:.1}%"))?;
+        }
     }
-    facts(&mut row, &service.facts)?;
-    if let Some(message) = &service.message {
-        row("problem", message)?;
-    }
+    facts(row, &service.facts)?;
     let collected = OffsetDateTime::UNIX_EPOCH + service.collected;
-    row("data collected", &date(collected))?;
-    writeln!(out)
+    row("data collected", &date(collected))
 }
 
 fn facts(row: &mut Row<'_>, facts: &Facts) -> std::fmt::Result {
@@ -155,13 +146,14 @@ fn facts(row: &mut Row<'_>, facts: &Facts) -> std::fmt::Result {
         )?;
     }
     let seconds = |time: &Option<Duration>| time.unwrap_or_default().as_secs_f64();
-    for ping in &facts.pings {
+    for ping in facts.pings.iter().rev() {
         row(
             "icmp response time",
             &format_args!("{:.3}s [Echo Request]", seconds(ping)),
         )?;
     }
-    for port in &facts.ports {
+    // The last one first, as monit.
+    for port in facts.ports.iter().rev() {
         let (time, place, protocol) = (seconds(&port.response), &port.place, &port.protocol);
         if port.port == 0 {
             row(
@@ -179,7 +171,7 @@ fn facts(row: &mut Row<'_>, facts: &Facts) -> std::fmt::Result {
     Ok(())
 }
 
-type Row<'a> = dyn FnMut(&str, &dyn std::fmt::Display) -> std::fmt::Result + 'a;
+pub(super) type Row<'a> = dyn FnMut(&str, &dyn std::fmt::Display) -> std::fmt::Result + 'a;
 
 fn date(time: OffsetDateTime) -> String {
     let format = format_description!(
@@ -188,7 +180,7 @@ fn date(time: OffsetDateTime) -> String {
     time.format(format).unwrap_or_default()
 }
 
-fn state(service: &Snapshot) -> String {
+pub(super) fn state(service: &Snapshot) -> String {
     let state = match (service.monitoring, service.problem) {
         (Monitoring::No, _) => "not monitored",
         (Monitoring::Init, _) => "initializing",
@@ -201,7 +193,7 @@ fn state(service: &Snapshot) -> String {
     }
 }
 
-fn uptime(duration: Duration) -> String {
+pub(super) fn uptime(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     match (days, hours) {

@@ -40,11 +40,13 @@ fn document(out: &mut String, overview: &Overview, version: u8, summary: bool) -
     write!(
         out,
         "<uptime>{}</uptime><poll>{}</poll><startdelay>0</startdelay><localhostname>{}</localhostname>\
-         <controlfile>{}</controlfile><httpd><address>127.0.0.1</address><port>2822</port><ssl>0</ssl></httpd></server>",
+         <controlfile>{}</controlfile><httpd><address>{}</address><port>{}</port><ssl>0</ssl></httpd></server>",
         overview.uptime.as_secs(),
         overview.cycle.as_secs(),
         escape(&overview.system.hostname),
         escape(&overview.control_file.to_string_lossy()),
+        escape(&overview.address.0),
+        overview.address.1,
     )?;
     let system = &overview.system;
     write!(
@@ -67,9 +69,10 @@ fn document(out: &mut String, overview: &Overview, version: u8, summary: bool) -
     }
     if version == 2 {
         out.push_str("</services><servicegroups>");
-        for (name, members) in groups(&overview.services) {
+        // Groups and members the last one first, as monit.
+        for (name, members) in groups(&overview.services).into_iter().rev() {
             write!(out, "<servicegroup name=\"{}\">", escape(name))?;
-            for member in members {
+            for member in members.into_iter().rev() {
                 write!(out, "<service>{}</service>", escape(member))?;
             }
             out.push_str("</servicegroup>");
@@ -185,14 +188,15 @@ fn facts(out: &mut String, facts: &Facts) -> std::fmt::Result {
         }
     }
     let seconds = |time: &Option<Duration>| time.map_or(-1.0, |time| time.as_secs_f64());
-    for ping in &facts.pings {
+    for ping in facts.pings.iter().rev() {
         write!(
             out,
             "<icmp><type>Echo Request</type><responsetime>{:.3}</responsetime></icmp>",
             seconds(ping)
         )?;
     }
-    for port in &facts.ports {
+    // The last one first, as monit.
+    for port in facts.ports.iter().rev() {
         let (protocol, time) = (&port.protocol, seconds(&port.response));
         if port.port == 0 {
             let path = escape(&port.place);

@@ -31,10 +31,16 @@ pub(super) fn run(arguments: &Arguments, control_files: &[PathBuf]) -> Result<()
         "summary" => print!("{}", server.get("/_status?level=summary")?),
         "status" => print!("{}", server.get("/_status?level=full")?),
         "validate" | "reload" => {
+            if verb == "reload" {
+                println!("Reinitializing monit daemon");
+            }
             server.post("/_runtime", &[("action", verb)])?;
         }
         "quit" => {
+            let page = server.get("/_runtime")?;
             server.post("/_runtime", &[("action", "stop")])?;
+            let pid = between(&page, "<td>Process id</td><td>", "</td>");
+            println!("monit daemon with pid [{}] killed", pid.concat());
         }
         _ => {
             let action = Action::from_name(verb).ok_or_else(|| {
@@ -87,7 +93,7 @@ impl Server {
             (None, Some(name)) => vec![name.to_owned()],
             (None, None) => {
                 return Err(format!(
-                    "please name a service or 'all' after {}",
+                    "please specify the configured service name or 'all' after {}",
                     action.name()
                 ));
             }

@@ -14,7 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::arguments::Arguments;
 use crate::supervisor::api::{self, Access};
 use crate::supervisor::monitrc::{self, Settings};
-use crate::supervisor::{Options, Service, process, reap_orphans};
+use crate::supervisor::{Options, Service, mail, process, reap_orphans};
 
 pub(super) fn run(arguments: &Arguments, control_files: Vec<PathBuf>) -> Result<(), String> {
     let loaded = monitrc::load(&control_files);
@@ -108,6 +108,7 @@ async fn supervise(
     control_files: Vec<PathBuf>,
 ) -> Result<(), String> {
     let mut options = Options::new(std::path::Path::new("/var/vcap"));
+    let files = control_files.clone();
     options.control_files = control_files;
     options.health_file = None;
     options.cycle = arguments.cycle.or(settings.cycle).unwrap_or(options.cycle);
@@ -118,7 +119,8 @@ async fn supervise(
     {
         options.state_file = state_file;
     }
-    let (service, handle, mut alerts) = Service::new(options).map_err(|error| error.to_string())?;
+    let cycle = options.cycle;
+    let (service, handle, alerts) = Service::new(options).map_err(|error| error.to_string())?;
     let shutdown = CancellationToken::new();
     if std::process::id() == 1 {
         tokio::spawn(async {
@@ -147,8 +149,8 @@ async fn supervise(
             Some(shutdown.clone()),
         ));
     }
-    // They are in the log already.
-    tokio::spawn(async move { while alerts.recv().await.is_some() {} });
+    let hostname = process::system().hostname;
+    tokio::spawn(mail::deliver(alerts, files, hostname, cycle));
     let cannot = |error: std::io::Error| format!("cannot listen to signals: {error}");
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;

@@ -51,7 +51,7 @@ const CONTROL_FILES: &[&str] = &[
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let arguments = match Arguments::parse(arguments) {
         Ok(arguments) => arguments,
-        Err(problem) => return fail(&format!("{problem}  (-h will show valid arguments)")),
+        Err(problem) => return fail(&format!("{problem}  (-h will show valid options)")),
     };
     if arguments.help {
         print!("{HELP}");
@@ -111,6 +111,9 @@ fn control_files(arguments: &Arguments) -> Result<Vec<PathBuf>, String> {
 
 fn test(control_files: &[PathBuf]) -> ExitCode {
     let result = monitrc::load(control_files);
+    for warning in &result.warnings {
+        eprintln!("{warning}");
+    }
     for error in &result.errors {
         match std::error::Error::source(error) {
             Some(source) => eprintln!("{error}: {source}"),

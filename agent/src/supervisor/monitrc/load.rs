@@ -1,6 +1,6 @@
 //! Patterns and `include` to files, files to one configuration, and what can only be checked once all are read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
@@ -11,6 +11,9 @@ use super::parse::{Statement, statements};
 
 /// How deep files may include each other.
 const DEEPEST: usize = 16;
+
+/// No control file is larger, in bytes.
+const LARGEST: u64 = 4 << 20;
 
 /// A configuration, and what is wrong with it. With errors, `config` holds what could still be made out of the rest.
 #[derive(Debug, Default)]
@@ -38,17 +41,50 @@ pub fn load(patterns: &[PathBuf]) -> LoadResult {
     result
 }
 
+/// One text as if it were a control file of that name, with what it includes.
+pub fn load_text(file: &Path, text: &str) -> LoadResult {
+    let mut result = LoadResult::default();
+    take(file, text, 0, &mut result, &mut HashMap::new());
+    check_dependencies(&mut result);
+    check_accounts(&mut result);
+    result
+}
+
+/// The text of a regular file that is not larger than any that makes sense.
+pub(super) fn text_of(file: &Path) -> std::io::Result<String> {
+    use std::io::{Error, Read};
+    let metadata = std::fs::metadata(file)?;
+    if !metadata.is_file() {
+        return Err(Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::other(format!("it is larger than {LARGEST} bytes")));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn read(file: &Path, depth: usize, result: &mut LoadResult, names: &mut HashMap<String, String>) {
-    let text = match std::fs::read(file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(source) => {
-            return result.errors.push(Error::Read {
-                file: file.to_owned(),
-                source,
-            });
-        }
-    };
-    let statements = match statements(file, &text, &mut result.warnings) {
+    match text_of(file) {
+        Ok(text) => take(file, &text, depth, result, names),
+        Err(source) => result.errors.push(Error::Read {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn take(
+    file: &Path,
+    text: &str,
+    depth: usize,
+    result: &mut LoadResult,
+    names: &mut HashMap<String, String>,
+) {
+    let statements = match statements(file, text, &mut result.warnings) {
         Ok(statements) => statements,
         Err(error) => return result.errors.push(error),
     };
@@ -109,58 +145,75 @@ fn invalid(service: &Service, problem: String) -> Error {
 
 /// Dependencies must exist and must not go in circles; the services of which that is not true are left out.
 fn check_dependencies(result: &mut LoadResult) {
-    loop {
-        let known: HashSet<String> = result
-            .config
-            .services
-            .iter()
-            .map(|service| service.name.to_ascii_lowercase())
-            .collect();
-        let broken = result.config.services.iter().position(|service| {
-            service
+    let services = std::mem::take(&mut result.config.services);
+    let places: HashMap<String, usize> = services
+        .iter()
+        .enumerate()
+        .map(|(at, service)| (service.name.to_ascii_lowercase(), at))
+        .collect();
+    // Whom each waits for that is not taken yet, and who waits for each.
+    let mut open = vec![0_usize; services.len()];
+    let mut waiting = vec![Vec::new(); services.len()];
+    let mut broken = vec![false; services.len()];
+    for (at, service) in services.iter().enumerate() {
+        for name in &service.depends {
+            match places.get(&name.to_ascii_lowercase()) {
+                Some(parent) => {
+                    open[at] += 1;
+                    waiting[*parent].push(at);
+                }
+                None => broken[at] = true,
+            }
+        }
+    }
+    // What depends on something that is left out is left out, too.
+    let mut next: Vec<usize> = (0..services.len()).filter(|at| broken[*at]).collect();
+    while let Some(at) = next.pop() {
+        for child in &waiting[at] {
+            if !std::mem::replace(&mut broken[*child], true) {
+                next.push(*child);
+            }
+        }
+    }
+    // What never gets rid of those it waits for is part of a circle or hangs on one.
+    let mut good = vec![false; services.len()];
+    next = (0..services.len())
+        .filter(|at| open[*at] == 0 && !broken[*at])
+        .collect();
+    while let Some(at) = next.pop() {
+        good[at] = true;
+        for child in &waiting[at] {
+            open[*child] -= 1;
+            if open[*child] == 0 && !broken[*child] {
+                next.push(*child);
+            }
+        }
+    }
+    let mut circular: Vec<Service> = Vec::new();
+    for (at, service) in services.into_iter().enumerate() {
+        if good[at] {
+            result.config.services.push(service);
+        } else if broken[at] {
+            let missing: Vec<&str> = service
                 .depends
                 .iter()
-                .any(|name| !known.contains(&name.to_ascii_lowercase()))
-        });
-        let Some(broken) = broken else { break };
-        let service = result.config.services.remove(broken);
-        let missing: Vec<&str> = service
-            .depends
-            .iter()
-            .filter(|name| !known.contains(&name.to_ascii_lowercase()))
-            .map(String::as_str)
-            .collect();
-        result.errors.push(invalid(
-            &service,
-            format!(
+                .filter(|name| {
+                    places
+                        .get(&name.to_ascii_lowercase())
+                        .is_none_or(|parent| broken[*parent])
+                })
+                .map(String::as_str)
+                .collect();
+            let problem = format!(
                 "the service '{}' depends on '{}', which is not defined",
                 service.name,
                 missing.join("', '")
-            ),
-        ));
-    }
-    // What remains when services without open dependencies are taken away again and again are the circles.
-    let mut done: HashSet<String> = HashSet::new();
-    loop {
-        let before = done.len();
-        for service in &result.config.services {
-            if service
-                .depends
-                .iter()
-                .all(|name| done.contains(&name.to_ascii_lowercase()))
-            {
-                done.insert(service.name.to_ascii_lowercase());
-            }
-        }
-        if done.len() == before {
-            break;
+            );
+            result.errors.push(invalid(&service, problem));
+        } else {
+            circular.push(service);
         }
     }
-    let (good, circular) = std::mem::take(&mut result.config.services)
-        .into_iter()
-        .partition(|s| done.contains(&s.name.to_ascii_lowercase()));
-    result.config.services = good;
-    let circular: Vec<Service> = circular;
     if let Some(first) = circular.first() {
         let names: Vec<&str> = circular
             .iter()

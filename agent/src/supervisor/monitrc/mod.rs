@@ -19,7 +19,7 @@ mod set;
 mod tests;
 mod words;
 
-pub use load::{LoadResult, load};
+pub use load::{LoadResult, load, load_text};
 pub use mail::{Mail, MailFormat, MailServer, Recipient};
 pub use model::{
     Account, ApacheLimit, Check, Condition, Config, Connect, Effect, Endpoint, Exchange, Find,

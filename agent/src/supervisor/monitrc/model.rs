@@ -139,6 +139,45 @@ pub struct Service {
     pub recipients: Vec<Recipient>,
 }
 
+impl Service {
+    /// With what monit does unless told otherwise.
+    pub(super) fn new(name: String, location: Location, kind: Kind) -> Self {
+        Self {
+            name,
+            location,
+            kind,
+            start: None,
+            stop: None,
+            restart: None,
+            mode: Mode::Active,
+            groups: Vec::new(),
+            depends: Vec::new(),
+            every: 1,
+            missing: Reaction {
+                failed: Step {
+                    rate: Rate::ONCE,
+                    effect: Effect::Restart,
+                },
+                recovered: Step::ALERT,
+            },
+            pid_changed: Step::ALERT,
+            ppid_changed: Step {
+                rate: Rate::ONCE,
+                effect: Effect::Ignore,
+            },
+            checks: Vec::new(),
+            restart_limits: Vec::new(),
+            watchdog: None,
+            recipients: Vec::new(),
+        }
+    }
+
+    /// `check system NAME`.
+    pub fn system(name: String) -> Self {
+        Self::new(name, Location::default(), Kind::System)
+    }
+}
+
 /// `watchdog [N seconds] [then ACTION]`: the process tells over systemd's notify socket when it is ready (`READY=1`) and, if a
 /// time is given, that it is well (`WATCHDOG=1`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Error;
 use super::lex::{Spanned, Token, tokens};
 use super::model::{
-    Account, Effect, Find, Kind, Location, Mode, PROGRAM_TIMEOUT, Program, Rate, Reaction, Service,
-    Settings, Step, Watchdog,
+    Account, Effect, Find, Kind, Location, Mode, PROGRAM_TIMEOUT, Program, Service, Settings,
+    Watchdog,
 };
 use super::words::RESERVED;
 
@@ -261,37 +261,11 @@ impl Parser<'_> {
                 }
             }
         };
-        let mut service = Service {
-            name,
-            location: Location {
-                file: self.file.to_owned(),
-                line,
-            },
-            kind,
-            start: None,
-            stop: None,
-            restart: None,
-            mode: Mode::Active,
-            groups: Vec::new(),
-            depends: Vec::new(),
-            every: 1,
-            missing: Reaction {
-                failed: Step {
-                    rate: Rate::ONCE,
-                    effect: Effect::Restart,
-                },
-                recovered: Step::ALERT,
-            },
-            pid_changed: Step::ALERT,
-            ppid_changed: Step {
-                rate: Rate::ONCE,
-                effect: Effect::Ignore,
-            },
-            checks: Vec::new(),
-            restart_limits: Vec::new(),
-            watchdog: None,
-            recipients: Vec::new(),
+        let location = Location {
+            file: self.file.to_owned(),
+            line,
         };
+        let mut service = Service::new(name, location, kind);
         while self.option(&mut service)? {}
         if matches!(service.kind, Kind::Host(_)) && service.checks.is_empty() {
             return Err(self.invalid(

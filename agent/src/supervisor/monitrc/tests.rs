@@ -166,7 +166,7 @@ impl Parser<'_> {
         if matches!(self.peek(), Token::Path(_)) {
             let line = self.line();
             let path = self.path("a path")?;
-            let text = std::fs::read_to_string(&path).map_err(|error| {
+            let text = super::load::text_of(&path).map_err(|error| {
                 self.invalid(
                     line,
                     format!(

@@ -318,8 +318,8 @@ impl Machine {
             let entry = &mut self.entries[at];
             entry.intent = None;
             if intent == Some(Intent::Bounce) && is_process {
+                // It runs, but cannot be restarted.
                 entry.monitoring = Monitoring::Yes;
-                self.problem(at, Event::Exec, None, false, "stop method not defined");
             } else {
                 entry.finish_stop(intent);
             }
@@ -397,10 +397,8 @@ impl Machine {
         }
         let is_process = entry.is_process();
         let Some(program) = entry.definition.start.clone() else {
+            // As monit: that it is missing is problem enough.
             self.entries[at].intent = None;
-            if is_process {
-                self.problem(at, Event::Exec, None, false, "start method not defined");
-            }
             return true;
         };
         let deadline = now + program.timeout;

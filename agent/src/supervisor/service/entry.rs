@@ -194,8 +194,10 @@ impl Entry {
     /// Whether there is something to look at besides the pidfile.
     pub(super) fn needs_checks(&self) -> bool {
         let definition = &self.definition;
-        !self.is_process()
-            || !definition.checks.is_empty()
+        !matches!(
+            definition.kind,
+            monitrc::Kind::Process(_) | monitrc::Kind::System
+        ) || !definition.checks.is_empty()
             || definition.ppid_changed.effect != monitrc::Effect::Ignore
     }
 

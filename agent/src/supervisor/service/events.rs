@@ -30,6 +30,62 @@ impl Event {
         self as u32
     }
 
+    /// Every event there is.
+    const ALL: [Self; 19] = [
+        Self::Checksum,
+        Self::Resource,
+        Self::Timeout,
+        Self::Timestamp,
+        Self::Size,
+        Self::Connection,
+        Self::Permission,
+        Self::Uid,
+        Self::Gid,
+        Self::Missing,
+        Self::Invalid,
+        Self::Data,
+        Self::Exec,
+        Self::Flags,
+        Self::Icmp,
+        Self::Content,
+        Self::Pid,
+        Self::ParentPid,
+        Self::Heartbeat,
+    ];
+
+    /// The event that says this, and whether it is about a failure or a change.
+    pub(crate) fn from_text(text: &str) -> Option<(Self, bool)> {
+        Self::ALL.into_iter().find_map(|event| {
+            let bad = text == event.failed() || text == event.changed();
+            (bad || text == event.succeeded()).then_some((event, bad))
+        })
+    }
+
+    /// monit's word for it in `alert` statements, by which it also sorts.
+    pub(crate) fn keyword(self) -> &'static str {
+        match self {
+            Self::Checksum => "checksum",
+            Self::Resource => "resource",
+            Self::Timeout => "timeout",
+            Self::Timestamp => "timestamp",
+            Self::Size => "size",
+            Self::Connection => "connection",
+            Self::Permission => "permission",
+            Self::Uid => "uid",
+            Self::Gid => "gid",
+            Self::Missing => "nonexist",
+            Self::Invalid => "invalid",
+            Self::Data => "data",
+            Self::Exec => "exec",
+            Self::Flags => "fsflags",
+            Self::Icmp => "icmp",
+            Self::Content => "content",
+            Self::Pid => "pid",
+            Self::ParentPid => "ppid",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+
     /// While it lasts.
     pub(crate) fn failed(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::{Entry, History, Intent, Phase, Saved};
 use super::types::{Action, Effect, Input, Monitoring, Run, RunId, Snapshot, Time, Vitals};
 use crate::supervisor::checks::Facts;
+use crate::supervisor::handle::VCAP_GROUP;
 use crate::supervisor::monitrc::{self, Mode};
 
 /// How long things may take where the control file does not say.
@@ -106,7 +107,13 @@ impl Machine {
                         entry
                     }
                     None => {
-                        let monitored = !stopped && definition.mode != Mode::Manual;
+                        // Only the group is stopped, and only the group is started again.
+                        let held = stopped
+                            && definition
+                                .groups
+                                .iter()
+                                .any(|group| group.eq_ignore_ascii_case(VCAP_GROUP));
+                        let monitored = !held && definition.mode != Mode::Manual;
                         Entry::new(definition, monitored, now)
                     }
                 },
@@ -300,7 +307,10 @@ impl Machine {
         };
         let snapshot = |(at, entry): (usize, &Entry)| {
             let (status, status_hint) = entry.status();
-            let first = entry.problems.iter().next();
+            let first = entry
+                .problems
+                .iter()
+                .min_by_key(|((event, check), _)| (event.keyword(), *check));
             let coming = entry.pending().is_some_and(|action| action != Action::Stop);
             let state = match entry.monitoring {
                 Monitoring::No => "unknown",

@@ -378,6 +378,12 @@ impl Machine {
             }
             if entry.is_process() && entry.pid.is_none() {
                 self.missing(at, now, out);
+            } else if !entry.is_process() && !entry.needs_checks() {
+                // The system, and nothing is asked about it.
+                if entry.monitoring == Monitoring::Init {
+                    entry.monitoring = Monitoring::Yes;
+                    self.revision += 1;
+                }
             } else if entry.needs_checks() {
                 out.push(Effect::Check {
                     name: entry.name().to_owned(),
