@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bosh_tests::paths;
-use bosh_tests::process::{Process, rss, thread_times};
+use bosh_tests::process::{Guard, rss, thread_times};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -162,7 +162,7 @@ fn run(program: &[PathBuf], dir: &Path) -> anyhow::Result<Figures> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let process = Process(command.spawn().context("starting a supervisor")?);
+    let process = Guard::spawn(&mut command)?;
     until("the processes run", || {
         (0..SERVICES)
             .all(|service| yard.pid(service).is_some())
