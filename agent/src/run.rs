@@ -97,6 +97,12 @@ fn platform(flags: &Flags, config: &Config, dirs: &Dirs) -> Result<(Arc<dyn Plat
     if flags.platform == "dummy" {
         return Ok((Arc::new(Dummy::new(dirs.clone())), Owner::unchanged()));
     }
+    if !["ubuntu", "centos"].contains(&flags.platform.as_str()) {
+        bail!(
+            "Getting platform: Platform {} could not be found",
+            flags.platform
+        );
+    }
     let owner = Owner::root_vcap(dirs).context("Getting platform")?;
     let linux = Linux::new(dirs.clone(), config.platform.clone()).of_family(&flags.platform);
     Ok((Arc::new(linux), owner))

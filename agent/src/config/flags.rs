@@ -23,7 +23,7 @@ pub enum Invocation {
 /// The agent's own flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
-    /// `-P`: `ubuntu`, `centos`, ... are all Linux; `dummy` touches nothing of the machine.
+    /// `-P`: `ubuntu` or `centos`; `dummy` touches nothing of the machine.
     pub platform: String,
     /// `-C`: agent.json; none for all defaults.
     pub config: Option<PathBuf>,

@@ -54,6 +54,10 @@ pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
         std::fs::rename(&temporary, path)?;
         std::fs::File::open(dir)?.sync_all()
     })();
+    if written.is_err() {
+        // It may hold half a secret. The error that matters is the one before this.
+        let _ = std::fs::remove_file(&temporary);
+    }
     written.map_err(fail("write"))
 }
 

@@ -157,4 +157,39 @@ mod tests {
             Some(("eth0".to_owned(), "fe80::1".parse().unwrap()))
         );
     }
+
+    #[test]
+    fn the_machines_own_interfaces() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(root.path());
+        assert!(
+            physical(&dirs).unwrap().is_empty(),
+            "no /sys, no interfaces"
+        );
+        let interface = |name: &str, files: &[(&str, &str)]| {
+            let dir = dirs.system("/sys/class/net").join(name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("address"), format!("mac-{name}\n")).unwrap();
+            for (file, text) in files {
+                fs::write(dir.join(file), text).unwrap();
+            }
+        };
+        let udev = dirs.system("/run/udev/data");
+        fs::create_dir_all(&udev).unwrap();
+        interface("lo", &[]);
+        interface("eth0", &[("device", ""), ("ifindex", "2\n")]);
+        interface("br0", &[("ifalias", "bosh-interface-of-a-plugin\n")]);
+        interface("br1", &[("ifalias", "other bosh-interface\n")]);
+        interface("vf0", &[("device", ""), ("ifindex", "7\n")]);
+        interface("vf1", &[("device", ""), ("ifindex", "8\n")]);
+        interface("vf2", &[("device", ""), ("ifindex", "9\n")]);
+        fs::write(udev.join("n7"), "I:1\nE:AZURE_UNMANAGED_SRIOV=1\n").unwrap();
+        fs::write(
+            udev.join("n8"),
+            "E:AZURE_UNMANAGED_SRIOV=10\nE:X_AZURE_UNMANAGED_SRIOV=1\n",
+        )
+        .unwrap();
+        let names: Vec<String> = physical(&dirs).unwrap().into_values().collect();
+        assert_eq!(names, ["br0", "eth0", "vf1", "vf2"]);
+    }
 }

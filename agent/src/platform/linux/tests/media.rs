@@ -160,6 +160,48 @@ async fn a_cd_without_settings() {
     nothing_is_left(&machine, &[&cd]);
 }
 
+#[tokio::test]
+async fn settings_that_do_not_fit_leave_those_that_are_there() {
+    let machine = Machine::new(warden());
+    let bosh = machine.path("var/vcap/bosh");
+    let size = Some("size=64k");
+    mount(Some("tmpfs"), &bosh, Some("tmpfs"), MsFlags::empty(), size).unwrap();
+    let given = machine.path("env.json");
+    fs::write(&given, r#"{"agent_id": "small"}"#).unwrap();
+    let (_machine, service) = service(machine, Source::File(given.clone()));
+    service.load().await.unwrap();
+    let kept = fs::read(bosh.join("settings.json")).unwrap();
+
+    let huge = serde_json::json!({"agent_id": "huge", "mbus": "x".repeat(100_000)});
+    fs::write(&given, huge.to_string()).unwrap();
+    let error = chain(&service.load().await.unwrap_err());
+    assert!(
+        error.ends_with("No space left on device (os error 28)"),
+        "{error}"
+    );
+    assert_eq!(fs::read(bosh.join("settings.json")).unwrap(), kept);
+    assert_eq!(service.get().agent_id.as_str(), "small");
+    let update = bosh_protocol::UpdateSettings {
+        trusted_certs: "x".repeat(100_000),
+        ..Default::default()
+    };
+    assert!(service.save_update(update).is_err());
+    assert_eq!(service.get().update, Default::default());
+    let names = fs::read_dir(&bosh).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["settings.json"], "nothing half-written");
+
+    let remount = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, &bosh, None::<&str>, remount, None::<&str>).unwrap();
+    fs::write(&given, r#"{"agent_id": "other"}"#).unwrap();
+    let error = chain(&service.load().await.unwrap_err());
+    assert!(
+        error.ends_with("Read-only file system (os error 30)"),
+        "{error}"
+    );
+    assert_eq!(service.get().agent_id.as_str(), "small");
+}
+
 fn nothing_is_left(machine: &Machine, media: &[&Medium]) {
     let mounts = mounts::Mounts::read().unwrap();
     for medium in media {
