@@ -51,7 +51,10 @@ fn target<T: Target + 'static>(made: (T, Manner)) -> Built {
 }
 
 /// Makes the plugin that an entry of the configuration asks for.
-pub(super) fn build(entry: &config::Plugin, context: &Context) -> Result<(Built, Pace), Error> {
+pub(super) fn build(
+    entry: &config::Plugin,
+    context: Option<&Context>,
+) -> Result<(Built, Pace), Error> {
     let refused = |message: String| refuse(entry, format!("options.{message}"));
     let built = match entry.name.to_ascii_lowercase().as_str() {
         "consul_event_forwarder" => {
@@ -72,6 +75,12 @@ pub(super) fn build(entry: &config::Plugin, context: &Context) -> Result<(Built,
             target(pagerduty::new(options, entry.recovery).map_err(refused)?)
         }
         "resurrector" => {
+            let context = context.ok_or_else(|| {
+                refuse(
+                    entry,
+                    "name: expected a service beside the resurrector".to_owned(),
+                )
+            })?;
             let plugin = resurrector::Resurrector::new(options(entry)?, context.clone())
                 .map_err(|error| refused(crate::sync::chain(&error)))?;
             Built::Plain(Box::new(plugin))

@@ -85,12 +85,13 @@ impl Gauge for Waiting {
 }
 
 impl Dispatcher {
-    /// Makes and starts all plugins, or none. Within a runtime.
-    pub fn start(
+    /// Makes and starts all plugins, or none. Within a runtime. Only the resurrector needs a context.
+    pub fn start<'a>(
         plugins: &[config::Plugin],
         spool: &config::Spool,
-        context: &Context,
+        context: impl Into<Option<&'a Context>>,
     ) -> Result<Self, Error> {
+        let context = context.into();
         let built: Vec<_> = plugins
             .iter()
             .map(|entry| Ok((entry, build::build(entry, context)?)))
