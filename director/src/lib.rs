@@ -24,6 +24,7 @@ pub mod cpi;
 pub mod db;
 pub mod deploy;
 pub mod dns;
+mod heap;
 pub mod http;
 pub mod links;
 pub mod listen;

@@ -16,6 +16,7 @@ use sea_orm::{
 };
 
 use super::migrations;
+use super::version::{Index, Version};
 use crate::audit;
 
 /// How long a writer waits for another one before it gives up (SQLite).
@@ -77,6 +78,7 @@ pub trait Connection: Send + Sync {
 pub struct Db {
     conn: DatabaseConnection,
     audit: audit::Log,
+    index: Option<Index>,
 }
 
 impl std::fmt::Debug for Db {
@@ -102,7 +104,11 @@ impl Db {
                     .pragma("temp_store", "MEMORY")
                     .statement_cache_capacity(200)
             });
-        Self::open(options).await
+        let db = Self::open(options).await?;
+        Ok(Self {
+            index: Some(Index::of(path)),
+            ..db
+        })
     }
 
     /// Connects to PostgreSQL (`postgres://user:password@host:port/name`) and migrates it.
@@ -119,7 +125,13 @@ impl Db {
         Ok(Self {
             conn,
             audit: audit::Log::default(),
+            index: None,
         })
+    }
+
+    /// What changes with every commit to the database, whoever made it; none where that cannot be told (PostgreSQL).
+    pub fn version(&self) -> Option<Version> {
+        self.index.as_ref()?.read()
     }
 
     /// Starts a transaction; dropping it without [`Tx::commit`] rolls it back.

@@ -44,8 +44,10 @@ pub mod tasks;
 pub mod templates;
 pub mod users;
 pub mod variables;
+mod version;
 pub mod vms;
 pub mod workers;
 
 pub use connection::{Connection, Db, Error, Tx};
 pub use row::*;
+pub use version::Version;

@@ -6,7 +6,7 @@ use super::permission::{self, Permission};
 use crate::http::error::{Error, Result};
 
 /// Someone who proved who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::http) struct User {
     /// What tasks and events say: a user's name, or a client's.
     pub(in crate::http) name: String,
