@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// A release with its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Release {
     /// Its name.
     pub name: String,
@@ -14,6 +15,7 @@ pub struct Release {
 
 /// A version of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseVersion {
     /// The version.
     pub version: String,
@@ -29,6 +31,7 @@ pub struct ReleaseVersion {
 
 /// A release: `GET /releases/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseDetails {
     /// Packages of all versions.
     pub packages: Vec<ReleasePackage>,
@@ -40,6 +43,7 @@ pub struct ReleaseDetails {
 
 /// A package of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleasePackage {
     /// Its name.
     pub name: String,
@@ -53,6 +57,7 @@ pub struct ReleasePackage {
 
 /// A job of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseJob {
     /// Its name.
     pub name: String,
@@ -66,6 +71,7 @@ pub struct ReleaseJob {
 
 /// A version of a release: `GET /releases/NAME?version=VERSION`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InspectedRelease {
     /// Its jobs by name.
     pub jobs: Vec<InspectedJob>,
@@ -75,6 +81,7 @@ pub struct InspectedRelease {
 
 /// A job of a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InspectedJob {
     /// Its name.
     pub name: String,
@@ -92,6 +99,7 @@ pub struct InspectedJob {
 
 /// A package of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InspectedPackage {
     /// Its name.
     pub name: String,
@@ -107,6 +115,7 @@ pub struct InspectedPackage {
 
 /// A compiled package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InspectedCompiledPackage {
     /// `os/version`.
     pub stemcell: String,
@@ -118,6 +127,7 @@ pub struct InspectedCompiledPackage {
 
 /// A stemcell on one CPI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stemcell {
     /// Its name.
     pub name: String,
@@ -139,6 +149,7 @@ pub struct Stemcell {
 
 /// A deployment by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentName {
     /// Its name.
     pub name: String,
@@ -146,6 +157,7 @@ pub struct DeploymentName {
 
 /// An archive to download: `POST /releases`, `POST /stemcells` as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemoteArchive {
     /// Its address.
     pub location: String,
@@ -156,6 +168,7 @@ pub struct RemoteArchive {
 
 /// `POST /stemcell_uploads`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StemcellUploadNeeded {
     /// Whether some CPI lacks the stemcell.
     pub needed: bool,
@@ -163,6 +176,7 @@ pub struct StemcellUploadNeeded {
 
 /// `POST /cleanup`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cleanup {
     /// What to delete.
     #[serde(default)]
@@ -171,6 +185,7 @@ pub struct Cleanup {
 
 /// What to delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CleanupConfig {
     /// Everything unused, not only old versions.
     #[serde(default)]
@@ -182,6 +197,7 @@ pub struct CleanupConfig {
 
 /// A release to compile and pack: `POST /releases/export`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExportRelease {
     /// The deployment that uses it.
     pub deployment_name: String,
@@ -203,6 +219,7 @@ pub struct ExportRelease {
 
 /// A job by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobName {
     /// The job.
     pub name: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A version of a config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Config {
     /// YAML.
     pub content: String,
@@ -25,6 +26,7 @@ pub struct Config {
 
 /// A config to store: `POST /configs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewConfig {
     /// `cloud`, `runtime`, `cpi`, `resurrection`, ...
     #[serde(rename = "type")]
@@ -40,6 +42,7 @@ pub struct NewConfig {
 
 /// The newest version was not the expected one: 412 to `POST /configs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigConflict {
     /// The newest version; `0` for none.
     pub latest_id: String,
@@ -51,6 +54,7 @@ pub struct ConfigConflict {
 
 /// A config as `/cloud_configs`, `/runtime_configs` and `/cpi_configs` list it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TypedConfig {
     /// YAML.
     pub properties: String,
@@ -60,6 +64,7 @@ pub struct TypedConfig {
 
 /// What would change. A line is `(text, "added" | "removed" | null)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diff {
     /// The configs that a deploy would use, to be sent along with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +81,7 @@ pub struct Diff {
 
 /// The configs that a deploy would use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiffContext {
     /// Ids of cloud configs.
     #[serde(default)]
@@ -87,6 +93,7 @@ pub struct DiffContext {
 
 /// The version compared with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiffFrom {
     /// `0` for none.
     pub id: String,
@@ -94,6 +101,7 @@ pub struct DiffFrom {
 
 /// A config that a deployment was deployed with: `GET /deployment_configs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentConfig {
     /// The deployment's number.
     pub id: i32,
@@ -105,6 +113,7 @@ pub struct DeploymentConfig {
 
 /// A config by number, type and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigReference {
     /// Its number.
     pub id: i32,

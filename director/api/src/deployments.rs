@@ -7,6 +7,7 @@ use serde_json::Value;
 
 /// A deployment in the list. Excluded parts are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deployment {
     /// Its name.
     pub name: String,
@@ -29,6 +30,7 @@ pub struct Deployment {
 
 /// A name and a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NameVersion {
     /// The name.
     pub name: String,
@@ -38,6 +40,7 @@ pub struct NameVersion {
 
 /// `GET /deployments/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Manifest {
     /// As the user wrote it; null before the first deploy has ended.
     pub manifest: Option<String>,
@@ -46,6 +49,7 @@ pub struct Manifest {
 /// A VM, or an instance, without asking its agent. Of the last three, a VM has
 /// the first two and an instance the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Instance {
     /// The agent's id.
     pub agent_id: Option<String>,
@@ -78,6 +82,7 @@ pub struct Instance {
 
 /// One instance: `GET /deployments/NAME/jobs/GROUP/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceDetails {
     /// The deployment.
     pub deployment: String,
@@ -95,6 +100,7 @@ pub struct InstanceDetails {
 
 /// A line of the result of `GET .../vms?format=full` and `.../instances?format=full`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VmState {
     /// The cloud's id.
     pub vm_cid: Option<String>,
@@ -140,6 +146,7 @@ pub struct VmState {
 
 /// What a VM was made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StemcellReference {
     /// The stemcell's name.
     pub name: Option<String>,
@@ -151,6 +158,7 @@ pub struct StemcellReference {
 
 /// `{"name": ...}`: an errand of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Errand {
     /// An instance group or a job.
     pub name: String,
@@ -158,6 +166,7 @@ pub struct Errand {
 
 /// A run of an errand: `POST /deployments/NAME/errands/ERRAND/runs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunErrand {
     /// Keep the VM that was made for it.
     #[serde(default, rename = "keep-alive")]
@@ -172,6 +181,7 @@ pub struct RunErrand {
 
 /// Where to run an errand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrandInstance {
     /// The instance group.
     pub group: String,
@@ -182,6 +192,7 @@ pub struct ErrandInstance {
 
 /// A variable's value in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Variable {
     /// The value's id.
     pub id: String,
@@ -191,6 +202,7 @@ pub struct Variable {
 
 /// A problem that cloud check found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Its number.
     pub id: i32,
@@ -209,6 +221,7 @@ pub struct Problem {
 
 /// What can be done about a problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resolution {
     /// Such as `recreate_vm`.
     pub name: String,
@@ -218,6 +231,7 @@ pub struct Resolution {
 
 /// What to do about problems: `PUT /deployments/NAME/problems`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApplyResolutions {
     /// The resolution's name by the problem's number.
     #[serde(default)]
@@ -229,6 +243,7 @@ pub struct ApplyResolutions {
 
 /// Instances to repair: `PUT /deployments/NAME/scan_and_fix`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ScanAndFix {
     /// Ids or indices by instance group.
     pub jobs: BTreeMap<String, Vec<Value>>,
@@ -236,6 +251,7 @@ pub struct ScanAndFix {
 
 /// `PUT /deployments/NAME/instance_groups/GROUP/ID/ignore`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ignore {
     /// Whether deploys and repairs leave it alone.
     pub ignore: bool,
@@ -243,6 +259,7 @@ pub struct Ignore {
 
 /// `GET /resurrection`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resurrection {
     /// Whether VMs are repaired at all.
     pub resurrection: bool,
@@ -250,6 +267,7 @@ pub struct Resurrection {
 
 /// `PUT /resurrection`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetResurrection {
     /// Whether to stop repairing VMs.
     pub resurrection_paused: bool,
@@ -257,6 +275,7 @@ pub struct SetResurrection {
 
 /// A certificate among a deployment's variables: `GET /deployments/NAME/certificate_expiry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CertificateExpiry {
     /// The variable's name.
     pub name: String,
@@ -270,6 +289,7 @@ pub struct CertificateExpiry {
 
 /// A property set apart from the manifest: `GET` and `POST /deployments/NAME/properties`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Property {
     /// Its name; dots make levels.
     pub name: String,
@@ -279,6 +299,7 @@ pub struct Property {
 
 /// Only the value: `GET` and `PUT /deployments/NAME/properties/PROPERTY`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PropertyValue {
     /// Its value, as YAML.
     pub value: String,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 /// An orphaned disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OrphanDisk {
     /// The cloud's id.
     pub disk_cid: String,
@@ -24,6 +25,7 @@ pub struct OrphanDisk {
 
 /// An orphaned VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OrphanedVm {
     /// Where it is.
     pub az: Option<String>,
@@ -41,6 +43,7 @@ pub struct OrphanedVm {
 
 /// A snapshot of an instance's disk: `GET /deployments/NAME/snapshots`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Snapshot {
     /// The instance group.
     pub job: String,
@@ -58,6 +61,7 @@ pub struct Snapshot {
 
 /// A disk that was made apart from any deploy: `GET /dynamic_disks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DynamicDisk {
     /// What it was named.
     pub name: String,
@@ -81,6 +85,7 @@ pub struct DynamicDisk {
 
 /// A disk to make: `POST /dynamic_disks`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewDynamicDisk {
     /// The deployment's name.
     pub deployment_name: String,
@@ -99,6 +104,7 @@ pub struct NewDynamicDisk {
 
 /// A disk to attach: `POST /dynamic_disks/NAME/attach`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttachDynamicDisk {
     /// The instance's id.
     pub instance_id: String,
@@ -109,6 +115,7 @@ pub struct AttachDynamicDisk {
 
 /// A disk to make where there is none, and to attach: `POST /dynamic_disks/provide`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProvideDynamicDisk {
     /// The instance's id.
     pub instance_id: String,
@@ -125,6 +132,7 @@ pub struct ProvideDynamicDisk {
 
 /// A managed network that no deployment uses: `GET /networks?orphaned=true`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OrphanedNetwork {
     /// Its name.
     pub name: String,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 /// Something that was done. Absent fields are not written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Its number, as text.
     pub id: String,
@@ -42,6 +43,7 @@ pub struct Event {
 
 /// An event to record: `POST /events`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewEvent {
     /// Seconds since 1970, or text; now if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

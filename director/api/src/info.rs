@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// Who the director is and what it can do. Needs no authentication.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Info {
     /// Its name.
     pub name: String,
@@ -33,6 +34,7 @@ pub struct Info {
 
 /// How to authenticate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserAuthentication {
     /// `basic` or `uaa`.
     #[serde(rename = "type")]
@@ -44,6 +46,7 @@ pub struct UserAuthentication {
 
 /// A certificate of the director's: `GET /director/certificate_expiry`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DirectorCertificateExpiry {
     /// The property that holds it, such as `director.ssl.cert`.
     pub certificate_path: String,

@@ -26,6 +26,7 @@ pub use tasks::*;
 
 /// A failed request (upstream: base_controller.rb).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorReply {
     /// See [`Code`].
     pub code: u32,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// A link that a deployment provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkProvider {
     /// The number, as text.
     pub id: String,
@@ -22,6 +23,7 @@ pub struct LinkProvider {
 
 /// A link that somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkConsumer {
     /// The number, as text.
     pub id: String,
@@ -39,6 +41,7 @@ pub struct LinkConsumer {
 
 /// A link's type and its name in the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkDefinition {
     /// The link's type.
     #[serde(rename = "type")]
@@ -49,6 +52,7 @@ pub struct LinkDefinition {
 
 /// Who provides or wants a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkOwner {
     /// `job`, `disk`, `manual`, `variable` or `external`.
     #[serde(rename = "type")]
@@ -62,6 +66,7 @@ pub struct LinkOwner {
 
 /// Where the owner of a link is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkOwnerInfo {
     /// The instance group.
     pub instance_group: String,
@@ -69,6 +74,7 @@ pub struct LinkOwnerInfo {
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Link {
     /// The number, as text.
     pub id: String,
@@ -84,6 +90,7 @@ pub struct Link {
 
 /// A link to make for somebody outside: `POST /links`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewLink {
     /// The number of the [`LinkProvider`]; must be text.
     #[serde(default)]
@@ -98,6 +105,7 @@ pub struct NewLink {
 
 /// `GET /link_address`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkAddress {
     /// A DNS name, or what a manual link says.
     pub address: Value,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Task {
     /// Its number.
     pub id: i32,
@@ -27,6 +28,7 @@ pub struct Task {
 
 /// Which tasks to cancel: `POST /tasks/cancel`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CancelTasks {
     /// `queued`, `processing`; `queued` if absent or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +43,7 @@ pub struct CancelTasks {
 
 /// A lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lock {
     /// `deployment`, `release`, `stemcells`, `compile`, ...
     #[serde(rename = "type")]

@@ -13,6 +13,8 @@ use crate::app::Director;
 use crate::db;
 use crate::manifest::raw;
 
+/// How JSON writes the character that PostgreSQL takes in no text.
+const NUL: &[u8] = b"\\u0000";
 /// Longest context id.
 const CONTEXT_ID: usize = 64;
 
@@ -51,6 +53,11 @@ impl FromRequestParts<Director> for Request {
         else {
             return Err(Error::Unauthorized(path));
         };
+        // PostgreSQL takes no text with a NUL, and no name or id has one.
+        let nul = |text: &str| text.contains("%00");
+        if nul(&path) || parts.uri.query().is_some_and(nul) {
+            return Err(Error::bad_request("expected an address without NUL"));
+        }
         let context_id = parts
             .headers
             .get("x-bosh-context-id")
@@ -181,8 +188,28 @@ impl Request {
     }
 }
 
+/// Whether some text in this JSON has a NUL: `\u0000` behind no other backslash.
+fn has_nul(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+        rest = &rest[at..];
+        if rest.starts_with(NUL) {
+            return true;
+        }
+        // Past the backslash and what it escapes.
+        rest = rest.get(2..).unwrap_or_default();
+    }
+    false
+}
+
 /// JSON of a certain shape.
 pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    if has_nul(body) {
+        return Err(Error::new(
+            Code::InvalidJsonError,
+            "Invalid JSON request body: expected text without NUL",
+        ));
+    }
     serde_json::from_slice(body).map_err(|error| {
         Error::new(
             Code::InvalidJsonError,

@@ -9,12 +9,13 @@ use axum::{Extension, Router};
 
 use super::auth::{Asking, Gate, guard};
 use super::error::Error;
+use super::memory::{Memory, remember};
 use super::pace::pace;
 use super::reply::compression;
 use super::typed_configs::Kind;
 use super::{
     Request, certificates, configs, deployments, dynamic_disks, errands, events, info, instances,
-    links, misc, networks, problems, properties, releases, snapshots, stemcells, tasks,
+    links, misc, networks, openapi, problems, properties, releases, snapshots, stemcells, tasks,
     typed_configs,
 };
 use crate::app::Director;
@@ -28,6 +29,7 @@ pub fn router(director: Director) -> Router {
         .layer(DefaultBodyLimit::disable());
     let router = Router::new()
         .route("/info", get(info::show))
+        .route("/openapi.json", get(openapi::show))
         .route("/locks", get(tasks::locks))
         .route("/tasks", get(tasks::list))
         .route("/tasks/cancel", post(tasks::cancel_many))
@@ -107,6 +109,10 @@ pub fn router(director: Director) -> Router {
     router
         .fallback(any(nowhere))
         .method_not_allowed_fallback(nowhere)
+        .layer(middleware::from_fn_with_state(
+            Memory::new(director.clone()),
+            remember,
+        ))
         .layer(middleware::from_fn_with_state(
             Gate::new(director.clone()),
             guard,

@@ -229,6 +229,7 @@ impl Files {
                 {"name": "admin", "password": state.admin_password},
                 {"name": "hm", "password": state.monitor_password},
             ]}},
+            "snapshots": {"enabled": true},
             "local_dns": {"enabled": true, "include_index": false, "use_dns_addresses": false},
             "record_events": true,
             "scan_and_fix": {"auto_fix_stateful_nodes": true},

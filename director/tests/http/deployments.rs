@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Fixture, Reply, still};
 
-const UUID: &str = "17f01a35-bf9c-4949-bcf2-c07a95e4df33";
+pub(crate) const UUID: &str = "17f01a35-bf9c-4949-bcf2-c07a95e4df33";
 
 /// A deployment of two instances, one of which has a VM.
-async fn deployment(db: &Db) -> (DeploymentId, InstanceId) {
+pub(crate) async fn deployment(db: &Db) -> (DeploymentId, InstanceId) {
     let deployment = db::deployments::find_or_create(db, "prod").await.unwrap();
     let manifest = "name: prod\ninstance_groups:\n- {name: web, jobs: [{name: web, release: shop}]}\n\
                     - {name: smoke, lifecycle: errand}\n";

@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod archives;
+mod bodies;
 mod configs;
 #[path = "../database/any.rs"]
 mod database;
 mod deployments;
+mod disks;
+mod links;
+mod properties;
 mod releases;
 mod server;
 mod stemcells;

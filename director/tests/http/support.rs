@@ -53,12 +53,13 @@ impl Fixture {
     /// A director with workers.
     pub(crate) async fn new() -> Self {
         let fixture = Self::idle().await;
-        tokio::spawn(tasks::run(
-            fixture.director.clone(),
-            2,
-            fixture.stop.clone(),
-        ));
+        fixture.work();
         fixture
+    }
+
+    /// Starts its workers.
+    pub(crate) fn work(&self) {
+        tokio::spawn(tasks::run(self.director.clone(), 2, self.stop.clone()));
     }
 
     /// A director whose tasks stay in the queue.
@@ -95,6 +96,10 @@ impl Fixture {
             agents: agents::Client::connect(&bus, None).await.unwrap(),
             cpis: cpi::Registry::new(config.cpi.clone(), "uuid"),
             secrets: variables::Cipher::new(&variables::Cipher::new_key().unwrap()).unwrap(),
+            config_server: config
+                .config_server
+                .as_ref()
+                .map(|config| variables::ConfigServer::new(config).unwrap()),
             templates: template::Pool::new(template::Options::default()),
             dns: dns::Publisher::default(),
             nats_ca: nats::ClientCa::load(&config.nats.client_ca).unwrap(),
@@ -330,6 +335,9 @@ case "$request" in
     else
         reply "\"image-$(cat "$image")\""
     fi ;;
+*'"method":"snapshot_disk"'*) reply "\"snap-$(wc -l < "$here/cpi.calls")\"" ;;
+*'"method":"create_disk"'*) reply '"disk-made"' ;;
+*'"method":"has_disk"'*) reply true ;;
 *) reply null ;;
 esac
 "#;
