@@ -183,8 +183,10 @@ async fn tell(dir: &Path, kept: &mut Option<Stage>) -> anyhow::Result<()> {
 async fn down(dir: &Path, pidfile: &Path) -> anyhow::Result<()> {
     if let Some(pid) = running(pidfile) {
         kill(pid, Signal::SIGTERM).context("ending the demo")?;
-        return wait::until("the demo to end", Duration::from_secs(120), || async move {
-            Ok((!pidfile.exists()).then_some(()))
+        // A bake is not broken off: what it makes is the next demo's.
+        say("==> the demo that runs is taken down");
+        return wait::until("the demo to end", Duration::from_secs(300), || async move {
+            Ok((!is_demo(pid)).then_some(()))
         })
         .await;
     }
@@ -205,9 +207,12 @@ fn clear(dir: &Path, pidfile: &Path) -> anyhow::Result<()> {
 
 /// The demo that the pid file names, if it runs.
 fn running(pidfile: &Path) -> Option<Pid> {
-    let pid: i32 = fs::read_to_string(pidfile).ok()?.trim().parse().ok()?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    (name.trim() == "demo").then(|| Pid::from_raw(pid))
+    let pid = Pid::from_raw(fs::read_to_string(pidfile).ok()?.trim().parse().ok()?);
+    is_demo(pid).then_some(pid)
+}
+
+fn is_demo(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "demo")
 }
 
 /// A reader that went away is no reason to leave machines up.
