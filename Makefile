@@ -4,7 +4,7 @@
 MUSL  := x86_64-unknown-linux-musl
 CACHE := $(CURDIR)/.cache
 
-.PHONY: demo demo-down test bench check unit scenarios deps tools agent build debug
+.PHONY: demo demo-down test browser bench check unit scenarios deps tools agent build debug
 
 demo: deps
 	@echo "==> building (release)"
@@ -32,6 +32,11 @@ unit: debug
 	cargo test --quiet --workspace --doc --locked
 	BOSH_TEST_BIN=$(CURDIR)/target/debug BOSH_TEST_AGENT=$(CURDIR)/target/$(MUSL)/debug/bosh-agent \
 	    cargo nextest run --workspace --locked --no-fail-fast
+
+# The monitor's status page in Chromium, which is too large to be asked of every CI run.
+browser: debug
+	@tests/install-deps --browser
+	BOSH_TEST_BIN=$(CURDIR)/target/debug cargo nextest run -p bosh-tests --test monitor --locked --run-ignored only
 
 debug: deps
 	cargo build --workspace --locked

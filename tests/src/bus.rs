@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 
 use crate::{process::Guard, wait};
 
@@ -21,12 +23,33 @@ pub struct Bus {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    _server: Guard,
+    /// The certificate and key of a user that only the permissions of [`Bus::like_upstreams`] restrict: the monitor's.
+    pub monitor: (PathBuf, PathBuf),
+    config: PathBuf,
+    server: Option<Guard>,
 }
+
+/// What upstream's nats.cfg lets the monitor do, beside a user that may do everything.
+const PERMISSIONS: &str = r#"authorization { users = [
+  { user: "C=USA, O=Cloud Foundry, CN=client" }
+  { user: "C=USA, O=Cloud Foundry, CN=default.hm.bosh-internal"
+    permissions: { publish: [], subscribe: [ "hm.agent.heartbeat.*", "hm.agent.alert.*", "hm.agent.shutdown.*", "hm.director.alert" ] } }
+] }
+"#;
 
 impl Bus {
     /// Makes certificates under `dir` and starts a server that asks for them; no permissions are set.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::with(dir, "max_pending: 1073741824\n").await
+    }
+
+    /// The same with users, and permissions for the monitor, as upstream's server has them.
+    pub async fn like_upstreams(dir: &Path) -> anyhow::Result<Self> {
+        Self::with(dir, PERMISSIONS).await
+    }
+
+    /// The same with more lines in the server's configuration.
+    pub async fn with(dir: &Path, more: &str) -> anyhow::Result<Self> {
         let ca_key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -35,14 +58,25 @@ impl Bus {
             .push(DnType::CommonName, "bench CA");
         let ca_cert = params.self_signed(&ca_key)?;
         let issuer = Issuer::new(params, ca_key);
-        let leaf = |name: &str| -> anyhow::Result<(String, String)> {
+        let leaf = |name: &str, names: &[&str]| -> anyhow::Result<(String, String)> {
             let key = KeyPair::generate()?;
-            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), name.to_owned()])?;
-            params.distinguished_name.push(DnType::CommonName, name);
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let mut params = CertificateParams::new(names)?;
+            params.distinguished_name = DistinguishedName::new();
+            let subject = [
+                (DnType::CountryName, "USA"),
+                (DnType::OrganizationName, "Cloud Foundry"),
+                (DnType::CommonName, name),
+            ];
+            for (kind, value) in subject {
+                params.distinguished_name.push(kind, value);
+            }
             Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
         };
-        let (server_cert, server_key) = leaf("default.nats.bosh-internal")?;
-        let (cert, key) = leaf("client")?;
+        let server_name = "default.nats.bosh-internal";
+        let (server_cert, server_key) = leaf(server_name, &["127.0.0.1", server_name])?;
+        let (cert, key) = leaf("client", &[])?;
+        let (monitor_cert, monitor_key) = leaf("default.hm.bosh-internal", &[])?;
         let file = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
             let path = dir.join(name);
             std::fs::write(&path, text)?;
@@ -51,30 +85,49 @@ impl Bus {
         let ca = file("ca.pem", &ca_cert.pem())?;
         let port = free_port()?;
         let config = format!(
-            "host: 127.0.0.1\nport: {port}\nmax_pending: 1073741824\nwrite_deadline: \"60s\"\ntls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\n",
+            "host: 127.0.0.1\nport: {port}\nwrite_deadline: \"60s\"\n{more}tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify_and_map: {} }}\n",
             file("server.pem", &server_cert)?,
             file("server.key", &server_key)?,
-            ca
+            ca,
+            more.contains("users"),
         );
-        let mut command = Command::new("nats-server");
-        command
-            .arg("-c")
-            .arg(file("nats.conf", &config)?)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let server = Guard::spawn(&mut command)?;
-        let bus = Self {
+        // Without users a certificate is asked for and nobody is mapped.
+        let config = config.replace("verify_and_map: false", "verify: true");
+        let mut bus = Self {
             port,
             ca,
             cert: file("client.pem", &cert)?,
             key: file("client.key", &key)?,
-            _server: server,
+            monitor: (
+                file("monitor.pem", &monitor_cert)?,
+                file("monitor.key", &monitor_key)?,
+            ),
+            config: file("nats.conf", &config)?,
+            server: None,
         };
+        bus.up().await?;
+        Ok(bus)
+    }
+
+    /// Starts the server, again if need be on the same port, and waits until it answers.
+    pub async fn up(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new("nats-server");
+        command
+            .arg("-c")
+            .arg(&self.config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.server = Some(Guard::spawn(&mut command)?);
         wait::until("nats-server", Duration::from_secs(10), || async {
-            Ok(Some(bus.client().await?))
+            Ok(Some(self.client().await?))
         })
         .await?;
-        Ok(bus)
+        Ok(())
+    }
+
+    /// Kills the server.
+    pub fn down(&mut self) {
+        self.server = None;
     }
 
     /// A client of its own.

@@ -11,11 +11,13 @@
 //! - [`vm`]: what a VM looks like from its host;
 //! - [`story`]: the demo's steps, which the scenarios are too;
 //! - [`bus`], [`monitor`], [`fake_director`]: the health monitor alone, between a real nats-server and a fake director;
+//! - [`browser`]: a headless Chromium;
 //! - [`agent`]: the agent alone, on the dummy platform and such a nats-server;
 //! - [`process`]: what /proc says of a process;
 //! - [`wait`]: polling with a deadline.
 
 pub mod agent;
+pub mod browser;
 pub mod bus;
 pub mod director;
 pub mod fake_director;

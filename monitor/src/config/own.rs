@@ -5,6 +5,7 @@
 //! high_availability: {interval: 2}                                    # seconds; see `lease`
 //! mass_outage: {minimum_agents: 10, percent_threshold: 0.2}           # see `rules::outage`
 //! metrics: {max_instances: 2000}                                      # series of single instances; see `http::metrics`
+//! plugins: [{name: prometheus, options: {max_instances: 2000}}]       # the same, beside the other plugins
 //! ```
 
 use std::net::IpAddr;
@@ -53,6 +54,13 @@ struct File {
     high_availability: Option<HighAvailability>,
     mass_outage: Option<MassOutage>,
     metrics: Option<Metrics>,
+    plugins: Option<Vec<Plugin>>,
+}
+
+#[derive(Deserialize)]
+struct Plugin {
+    name: Option<String>,
+    options: Option<serde_yaml_ng::Value>,
 }
 
 /// Upstream's section, which may have keys of other versions.
@@ -132,6 +140,17 @@ impl Own {
                 percent_threshold.to_string(),
             ));
         }
+        let mut metrics = file.metrics.unwrap_or_default();
+        for (index, plugin) in file.plugins.into_iter().flatten().enumerate() {
+            let (Some("prometheus"), Some(options)) = (plugin.name.as_deref(), plugin.options)
+            else {
+                continue;
+            };
+            metrics = serde_yaml_ng::from_value(options).map_err(|error| Error::Shape {
+                path: path.to_owned(),
+                message: format!("plugins[{index}] (prometheus).options: {error}"),
+            })?;
+        }
         Ok(Self {
             bind,
             login,
@@ -140,11 +159,7 @@ impl Own {
                 minimum_agents: mass.minimum_agents.unwrap_or(default.minimum_agents),
                 percent_threshold,
             },
-            max_instances: file
-                .metrics
-                .unwrap_or_default()
-                .max_instances
-                .unwrap_or(2000),
+            max_instances: metrics.max_instances.unwrap_or(2000),
         })
     }
 }
@@ -185,6 +200,10 @@ mod tests {
             "hm.yml: mass_outage.percent_threshold: expected a share between 0 and 1, found 20"
         );
         assert!(error("metrics: {max_instance: 1}").contains("max_instance"));
+        let misspelt = "plugins: [{name: json}, {name: prometheus, options: {max: 1}}]";
+        assert!(error(misspelt).starts_with("hm.yml: plugins[1] (prometheus).options: "));
+        let own = parse("plugins: [{name: prometheus, options: {max_instances: 7}}]").unwrap();
+        assert_eq!(own.max_instances, 7);
     }
 
     #[test]

@@ -147,6 +147,7 @@ impl Lease {
             tracing::warn!(
                 "NATS does not let this monitor publish: it cannot know of another on the same bus, and acts"
             );
+            self.company = false;
         }
         self.mute = mute;
     }

@@ -60,9 +60,10 @@ impl Service {
         let known = known.filter(|name| self.registry.deployment(name).is_some());
         self.counts.count(known, alert.severity);
         let alert = Arc::new(alert.clone());
-        self.recent.push(alert.clone());
-        // Nobody may be looking.
-        _ = self.feed.send(alert);
+        if self.recent.push(alert.clone()) {
+            // Nobody may be looking.
+            _ = self.feed.send(alert);
+        }
     }
 
     /// What a round of an analysis found: raises it, and the recoveries of what it no longer finds.
@@ -89,9 +90,13 @@ impl Service {
                 self.registry.sync(told, began, now);
                 self.sync.heard = Some(now);
                 self.sync.took = Some(took);
+                self.sync.stale = false;
                 self.asked(began, error);
             }
-            News::NoDeployments { began, error } => self.asked(began, Some(error)),
+            News::NoDeployments { began, error } => {
+                self.sync.stale = true;
+                self.asked(began, Some(error));
+            }
             News::Resurrection(rules) => {
                 self.rules.send_if_modified(|current| {
                     let changed = *current != rules;
@@ -180,7 +185,7 @@ impl Service {
     }
 
     pub(super) fn analyze_instances(&mut self) {
-        if self.sync.error.is_some() || !self.registry.synced() {
+        if self.sync.stale || !self.registry.synced() {
             tracing::debug!("not analyzing instances: what is known of them is old");
             return;
         }

@@ -1,11 +1,11 @@
 //! Alerts to look back at, and the ids of those that came, so that a repeat is dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::Alert;
+use crate::event::{Alert, Status};
 
 /// How many alerts can be looked back at.
 const KEPT: usize = 200;
@@ -17,6 +17,8 @@ const MAX_REMEMBERED: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Recent {
     alerts: VecDeque<Arc<Alert>>,
+    /// Keys of what was looked at and has not ended.
+    open: HashSet<String>,
     /// Two hashes of an id -> when it came. Ids may be long, and there may be many.
     seen: HashMap<(u64, u64), Instant>,
     hashers: (RandomState, RandomState),
@@ -50,12 +52,23 @@ impl Recent {
         self.seen.len()
     }
 
-    /// Takes note of an alert to look back at.
-    pub fn push(&mut self, alert: Arc<Alert>) {
-        if self.alerts.len() >= KEPT {
-            self.alerts.pop_front();
+    /// Takes note of an alert to look back at. Whether it says something new: an alert about what is known to be wrong is
+    /// raised again at every analysis.
+    pub fn push(&mut self, alert: Arc<Alert>) -> bool {
+        let new = match (&alert.key, alert.status) {
+            (Some(key), Status::Firing) => {
+                self.open.len() >= MAX_REMEMBERED || self.open.insert(key.clone())
+            }
+            (Some(key), Status::Resolved) => self.open.remove(key),
+            _ => true,
+        };
+        if new {
+            if self.alerts.len() >= KEPT {
+                self.alerts.pop_front();
+            }
+            self.alerts.push_back(alert);
         }
-        self.alerts.push_back(alert);
+        new
     }
 
     /// The last alerts, newest first.
@@ -90,5 +103,24 @@ mod tests {
         let titles: Vec<_> = recent.alerts().map(|alert| alert.title.clone()).collect();
         assert_eq!((titles.len(), &*titles[0]), (KEPT, "200"));
         assert_eq!(titles.last().map(String::as_str), Some("1"));
+    }
+
+    #[test]
+    fn what_goes_on_is_kept_once_until_it_ends() {
+        let mut recent = Recent::default();
+        let of = |status| {
+            let alert = Alert::new(2, "t", 0);
+            let key = Some("agents/a".to_owned());
+            Arc::new(Alert {
+                key,
+                status,
+                ..alert
+            })
+        };
+        assert!(recent.push(of(Status::Firing)));
+        assert!(!recent.push(of(Status::Firing)));
+        assert!(recent.push(of(Status::Resolved)));
+        assert!(recent.push(of(Status::Firing)));
+        assert_eq!(recent.alerts().count(), 3);
     }
 }

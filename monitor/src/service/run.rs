@@ -41,12 +41,14 @@ pub enum Error {
 
 /// Runs until `shutdown` resolves or the bus is gone. `listener` serves the HTTP interface.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     listener: Option<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     tracing::info!("HealthMonitor starting...");
     let director = Director::new(&config.director)?;
+    // Its options are those of the metrics, and it has no events.
+    config.plugins.retain(|plugin| plugin.name != "prometheus");
     let (requests, inbox) = mpsc::channel(1024);
     let (feed, _) = broadcast::channel(FEED);
     let handle = Handle { requests, feed };

@@ -1,4 +1,4 @@
-//! The loop: one thing at a time, whatever comes first; heartbeats, of which there are many, after everything else.
+//! The loop: one thing at a time, none before the others; heartbeats, of which there are many, in batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,8 +73,10 @@ pub(super) struct Sync {
     pub(super) asked: Option<Instant>,
     /// When the director last answered.
     pub(super) heard: Option<Instant>,
-    /// Why it did not the last time.
+    /// Why it did not the last time, or not about every deployment.
     pub(super) error: Option<String>,
+    /// Whether it did not say anything the last time.
+    pub(super) stale: bool,
     /// Whether an analysis waits for the next answer.
     pub(super) awaited: bool,
     pub(super) took: Option<Duration>,
@@ -130,7 +132,6 @@ impl Service {
         let mut timers = Timers::new(&self.config.intervals, self.config.own.lease_interval);
         loop {
             tokio::select! {
-                biased;
                 _ = timers.pulse.tick() => {
                     if let Some(message) = self.pulse(&intake) {
                         say(&intake.client, &message).await;

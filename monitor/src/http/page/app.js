@@ -6,6 +6,13 @@ const SEVERITIES = { 1: ["alert", "bad"], 2: ["critical", "bad"], 3: ["error", "
 const open = new Set();
 let overview = null;
 
+/** The URL of a path beside this page, without the user and password that may be in the page's own: fetch takes none. */
+function beside(path) {
+  const base = new URL(location.href);
+  base.username = base.password = base.search = base.hash = "";
+  return new URL(path, base);
+}
+
 /** An element with a class, attributes and children (texts or elements). */
 function make(name, options = {}, ...children) {
   const element = document.createElement(name);
@@ -30,7 +37,7 @@ const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 const percent = (value) => (value === null ? "" : `${value.toFixed(value < 10 ? 1 : 0)} %`);
 
 async function read(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const response = await fetch(beside(path), { headers: { Accept: "application/json" } });
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
@@ -172,7 +179,7 @@ function history(samples) {
   const names = ["CPU", "memory", "disk"];
   svg.setAttribute("aria-label", names.map((name, at) => `${name} ${last[at] === 255 ? "unknown" : `${last[at]} %`}`).join(", "));
   for (const at of [0, 1, 2]) {
-    const points = samples.map((sample, x) => [x + 30 - samples.length - 1, sample[at]]).filter(([, value]) => value !== 255);
+    const points = samples.map((sample, x) => [x + 30 - samples.length, sample[at]]).filter(([, value]) => value !== 255);
     const line = document.createElementNS(space, "polyline");
     line.setAttribute("points", points.map(([x, value]) => `${x},${100 - value}`).join(" "));
     if (at === 1) line.setAttribute("stroke-dasharray", "3 2");
@@ -185,7 +192,9 @@ function history(samples) {
 function alertItem(alert) {
   let [name, kind] = SEVERITIES[alert.severity] ?? [`severity ${alert.severity}`, "calm"];
   if (alert.status === "resolved") [name, kind] = ["over", "good"];
-  const about = [alert.source, alert.silenced ? "silenced" : null].filter(Boolean).join(" · ");
+  const instance = alert.instance_id && alert.job ? `${alert.job}/${alert.instance_id}` : alert.job;
+  const place = [alert.deployment, instance].filter(Boolean).join(" ");
+  const about = [place || alert.source, alert.silenced ? "silenced" : null].filter(Boolean).join(" · ");
   const time = make("time", { datetime: new Date(alert.created_at * 1000).toISOString() }, when(alert.created_at));
   return make(
     "li",
@@ -216,7 +225,7 @@ async function showSilences() {
     const end = make("button", { type: "button" }, "End");
     end.addEventListener("click", async () => {
       end.disabled = true;
-      const response = await fetch(`api/silences/${encodeURIComponent(silence.id)}`, { method: "DELETE" });
+      const response = await fetch(beside(`api/silences/${encodeURIComponent(silence.id)}`), { method: "DELETE" });
       if (!response.ok) end.textContent = `failed: ${response.status}`;
       else await showSilences();
     });
@@ -243,7 +252,7 @@ $("silence").addEventListener("submit", async (event) => {
     if (value) matcher[key] = value;
   }
   const request = { matcher, seconds: Number(form.get("seconds")), comment: form.get("comment"), by: form.get("by") };
-  const response = await fetch("api/silences", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+  const response = await fetch(beside("api/silences"), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
   $("silence-error").textContent = response.ok ? "" : (await response.text()) || `failed: ${response.status}`;
   if (response.ok) {
     event.target.reset();
@@ -267,7 +276,7 @@ function alertsSoon() {
   }, 150);
 }
 
-const events = new EventSource("events");
+const events = new EventSource(beside("events"));
 events.addEventListener("overview", (event) => {
   overview = JSON.parse(event.data);
   live("good", "live");

@@ -1,31 +1,12 @@
-//! The health monitor between a real nats-server, real listeners and a fake director.
-
-use std::time::Duration;
+//! From an alert or a silence to plugins and repair.
 
 use bosh_tests::bus::Bus;
-use bosh_tests::fake_director::{FakeDirector, Known, agent_id, instance};
+use bosh_tests::fake_director::{agent_id, instance};
 use bosh_tests::monitor::{Monitor, director_options};
 use bosh_tests::{smtp, wait, webhook};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(20);
-
-async fn director(instances: u64) -> anyhow::Result<FakeDirector> {
-    FakeDirector::start(Known {
-        instances: (0..instances).map(instance).collect(),
-        ..Known::default()
-    })
-    .await
-}
-
-/// Intervals at which silence is noticed within seconds.
-fn alert_to_silence() -> Value {
-    json!({ "poll_director": 0.2, "poll_grace_period": 0, "analyze_agents": 0.2, "analyze_instances": 0.2, "agent_timeout": 1, "rogue_agent_alert": 60, "resurrection_config": 0.2 })
-}
-
-fn resurrector(director: &FakeDirector) -> Value {
-    json!([{ "name": "resurrector", "events": ["alert"], "options": { "director": director_options(director) } }])
-}
+use crate::{SOON, alert_to_silence, director, resurrector, titles, to};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agents_alert_reaches_every_plugin_once() -> anyhow::Result<()> {
@@ -36,7 +17,7 @@ async fn an_agents_alert_reaches_every_plugin_once() -> anyhow::Result<()> {
         webhook::Listener::start().await?,
     );
     let plugins = json!([
-        { "name": "webhook", "events": ["alert"], "options": { "url": format!("http://{}/", hook.addr) } },
+        to(&hook),
         { "name": "email", "events": ["alert"], "options": { "interval": 0.1, "recipients": ["ops@example.test"],
             "smtp": { "from": "hm@example.test", "host": "127.0.0.1", "port": mail.addr.port(), "domain": "example.test" } } },
         { "name": "event_logger", "events": ["alert"], "options": { "director": director_options(&director) } },
@@ -150,7 +131,7 @@ async fn a_mass_outage_is_a_meltdown_and_nothing_is_scanned() -> anyhow::Result<
         webhook::Listener::start().await?,
     );
     let mut plugins = resurrector(&director);
-    plugins.as_array_mut().unwrap().push(json!({ "name": "webhook", "events": ["alert"], "options": { "url": format!("http://{}/", hook.addr) } }));
+    plugins.as_array_mut().unwrap().push(to(&hook));
     let _monitor = Monitor::start(
         &bus,
         &director,
@@ -186,7 +167,7 @@ async fn resurrection_rules_hold() -> anyhow::Result<()> {
     director.known().resurrection =
         vec!["rules: [{enabled: false, include: {instance_groups: [web]}}]".to_owned()];
     let mut plugins = resurrector(&director);
-    plugins.as_array_mut().unwrap().push(json!({ "name": "webhook", "events": ["alert"], "options": { "url": format!("http://{}/", hook.addr) } }));
+    plugins.as_array_mut().unwrap().push(to(&hook));
     let _monitor = Monitor::start(
         &bus,
         &director,
@@ -208,56 +189,68 @@ async fn resurrection_rules_hold() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_are_answered_as_upstreams_are() -> anyhow::Result<()> {
+async fn a_scan_that_is_queued_is_not_asked_for_again() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let (bus, director) = (Bus::start(dir.path()).await?, director(3).await?);
+    let (bus, director, hook) = (
+        Bus::start(dir.path()).await?,
+        director(1).await?,
+        webhook::Listener::start().await?,
+    );
+    director.known().tasks = vec![
+        json!({ "id": 1, "state": "queued", "description": "scan and fix", "deployment": "dep" }),
+    ];
+    let mut plugins = resurrector(&director);
+    plugins.as_array_mut().unwrap().push(to(&hook));
     let monitor = Monitor::start(
         &bus,
         &director,
         &dir.path().join("hm"),
-        json!({ "poll_director": 0.2 }),
+        alert_to_silence(),
+        plugins,
+    )
+    .await?;
+    monitor.logs("CCK is already queued for dep").await?;
+    assert!(director.known().scans.is_empty());
+    assert!(!titles(&hook).contains(&"Scan unresponsive VMs".to_owned()));
+    director.known().tasks.clear();
+    wait::until("the scan", SOON, || async {
+        Ok((!director.known().scans.is_empty()).then_some(()))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_uaa_are_used_until_they_expire() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (bus, director) = (Bus::start(dir.path()).await?, director(1).await?);
+    director.known().token_lifetime = Some(3600);
+    let intervals = json!({ "poll_director": 0.1 });
+    let _monitor = Monitor::start(
+        &bus,
+        &director,
+        &dir.path().join("hm"),
+        intervals,
         json!([]),
     )
     .await?;
-    let client = bus.client().await?;
-    for (index, body) in [
-        (0, r#"{"job_state":"failing"}"#),
-        (1, r#"{"job_state":"running","number_of_processes":0}"#),
-        (7, "{}"),
-    ] {
-        client
-            .publish(
-                format!("hm.agent.heartbeat.{}", agent_id(index)),
-                body.into(),
-            )
-            .await?;
-    }
-    client.flush().await?;
-    monitor.logs("Agent heartbeats received = 3\n").await?;
-    let http = reqwest::Client::builder().build()?;
-    let get = |path: &str| {
-        http.get(format!("http://127.0.0.1:{}{path}", monitor.port))
-            .send()
+    let polls = |count| {
+        let director = director.clone();
+        wait::until("polls", SOON, move || {
+            let polls = director.known().polls;
+            async move { Ok((polls >= count).then_some(())) }
+        })
     };
-    assert!(
-        get("/healthz")
-            .await?
-            .text()
-            .await?
-            .starts_with("Last pulse was ")
-    );
-    for (path, expected) in [
-        ("/failing_instances", json!({ "dep": 1 })),
-        ("/unhealthy_agents", json!({ "dep": 1 })),
-        ("/stopped_instances", json!({ "dep": 0 })),
-        ("/unknown_instances", json!({ "dep": 1 })),
-        ("/unresponsive_agents", json!({ "dep": 0 })),
-        (
-            "/total_available_agents",
-            json!({ "dep": 3, "unmanaged": 1 }),
-        ),
-    ] {
-        assert_eq!(get(path).await?.json::<Value>().await?, expected, "{path}");
+    polls(5).await?;
+    assert_eq!(director.known().tokens, 1, "one will do");
+    // Revoked: the next is a new one, good for less than the minute that it would be renewed before.
+    {
+        let mut known = director.known();
+        known.tokens += 1;
+        known.token_lifetime = Some(30);
     }
+    let (before, seen) = (director.known().tokens, director.known().polls);
+    polls(seen + 3).await?;
+    assert!(director.known().tokens >= before + 3, "each was renewed");
     Ok(())
 }
