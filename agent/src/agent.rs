@@ -160,9 +160,10 @@ impl Tools {
     ) -> Result<Self, bosh_blobstore::Error> {
         let dirs = platform.dirs().clone();
         let blobstore = settings.blobstore();
-        let store = Store::open(
+        let store = Store::open_or_run(
             &blobstore.provider,
             &Value::Object(blobstore.options.clone()),
+            &dirs.etc(),
         )?;
         let blobs = Blobs::new(store, &dirs);
         let parallel = settings.env.bosh.parallel();

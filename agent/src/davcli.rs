@@ -78,7 +78,7 @@ async fn run(args: Vec<OsString>) -> Result<String> {
                 _ => bail!("action not implemented: {action}"),
             };
             let valid_for = duration(valid_for)?;
-            let signed = store.sign(id, action, SystemTime::now(), valid_for)?;
+            let signed = store.sign(id, action, SystemTime::now(), valid_for).await?;
             return Ok(signed.as_str().to_owned());
         }
         [name @ ("get" | "put" | "exists" | "delete" | "sign"), ..] => bail!(

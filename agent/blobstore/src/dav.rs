@@ -42,7 +42,7 @@ impl Dav {
         })
     }
 
-    pub(crate) async fn open(&self, id: &str) -> Result<Blob, Error> {
+    pub(crate) async fn open_blob(&self, id: &str) -> Result<Blob, Error> {
         let request = self.request(Method::GET, id)?;
         http::retry(|| async {
             Ok(http::into_blob(

@@ -8,7 +8,7 @@ use std::io;
 #[non_exhaustive]
 pub enum Error {
     /// The `provider` of the settings is none that this build can talk to.
-    #[error("unsupported blobstore provider '{0}': expected one of local, dav")]
+    #[error("unsupported blobstore provider '{0}'")]
     UnknownProvider(String),
     /// The `options` of the settings do not fit the provider.
     #[error("invalid options for blobstore provider '{provider}': {reason}")]
@@ -18,6 +18,37 @@ pub enum Error {
         /// The key and what was expected of it.
         reason: String,
     },
+    /// No program of that name speaks to the provider. Upstream: bosh-utils blobstore/external_blobstore.go.
+    #[error("executable {0} not found in PATH")]
+    NoProgram(String),
+    /// The program that speaks to the provider failed.
+    #[error("{operation} blob '{id}': '{program}' failed with {status}{}", snippet(.said))]
+    Program {
+        /// What was being done: `getting`, `putting`, ...
+        operation: &'static str,
+        /// The blob.
+        id: String,
+        /// The program's name.
+        program: String,
+        /// `exit status: 1`
+        status: std::process::ExitStatus,
+        /// The beginning of what it printed.
+        said: String,
+    },
+    /// An object store refused, or could not be reached.
+    #[error("{operation} blob '{id}'")]
+    Cloud {
+        /// What was being done: `getting`, `putting`, ...
+        operation: &'static str,
+        /// The blob.
+        id: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The provider can be read from only, or chooses ids itself.
+    #[error("blobstore cannot store this: {0}")]
+    ReadOnly(&'static str),
     /// An id that is empty, leads out of the store, or holds control characters.
     #[error("invalid blob id {0:?}")]
     InvalidId(String),

@@ -1,13 +1,13 @@
 //! HTTP transfers of one blob: what the DAV backend and signed URLs share.
 
-use crate::{Blob, Content, Error, digests::Hashers};
+use crate::{Blob, Chunks, Content, Error, digests::Hashers};
 use bosh_protocol::{MultiDigest, digest::Algorithm};
 use futures_util::TryStreamExt;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -190,10 +190,22 @@ pub(crate) fn into_blob(id: &str, response: Response) -> Blob {
 pub(crate) async fn send(
     id: &str,
     request: RequestBuilder,
-    mut content: Content,
+    content: Content,
     algorithms: &[Algorithm],
     accept: impl Fn(StatusCode) -> bool,
 ) -> Result<Sent, Error> {
+    let sent = send_for(id, request, content, algorithms, accept).await?;
+    Ok(sent.0)
+}
+
+/// The same, for those who need the reply's headers.
+pub(crate) async fn send_for(
+    id: &str,
+    request: RequestBuilder,
+    mut content: Content,
+    algorithms: &[Algorithm],
+    accept: impl Fn(StatusCode) -> bool,
+) -> Result<(Sent, header::HeaderMap), Error> {
     let mut n = 1;
     loop {
         match send_once(id, clone(&request), &mut content, algorithms, &accept).await {
@@ -213,40 +225,46 @@ async fn send_once(
     content: &mut Content,
     algorithms: &[Algorithm],
     accept: &impl Fn(StatusCode) -> bool,
-) -> Result<Sent, Error> {
+) -> Result<(Sent, header::HeaderMap), Error> {
     let (chunks, size) = content.open(id).await?;
     if let Some(size) = size {
         request = request.header(header::CONTENT_LENGTH, size);
     }
-    // The body is consumed by the client; what passes through it is counted from the side.
-    let hashed = Arc::new(Mutex::new(Some((Hashers::new(algorithms), 0u64))));
-    let tap = Arc::clone(&hashed);
-    let body = chunks.map_err(Error::into_io).inspect_ok(move |chunk| {
-        if let Some((hashers, size)) = &mut *tap
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-        {
-            hashers.update(chunk);
-            *size += chunk.len() as u64;
-        }
-    });
+    let (chunks, hashed) = Hashed::tap(chunks, algorithms);
     let response = request
-        .body(reqwest::Body::wrap_stream(body))
+        .body(reqwest::Body::wrap_stream(chunks.map_err(Error::into_io)))
         .send()
         .await
         .map_err(|e| Error::http("putting", id, e))?;
     if !accept(response.status()) {
         return Err(failed("putting", id, response).await);
     }
-    let hashed = hashed
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .take();
-    let (hashers, size) = hashed.expect("nothing else takes it");
-    Ok(Sent {
-        digest: hashers.finish(),
-        size,
-    })
+    let headers = response.headers().clone();
+    Ok((hashed.finish(), headers))
+}
+
+/// Hashes and counts from the side what somebody else consumes.
+pub(crate) struct Hashed(Arc<Mutex<(Hashers, u64)>>);
+
+impl Hashed {
+    pub(crate) fn tap(chunks: Chunks, algorithms: &[Algorithm]) -> (Chunks, Self) {
+        let hashed = Arc::new(Mutex::new((Hashers::new(algorithms), 0)));
+        let tap = Arc::clone(&hashed);
+        let chunks = chunks.inspect_ok(move |chunk| {
+            let mut tap = tap.lock().unwrap_or_else(PoisonError::into_inner);
+            tap.0.update(chunk);
+            tap.1 += chunk.len() as u64;
+        });
+        (Box::pin(chunks), Self(hashed))
+    }
+
+    pub(crate) fn finish(self) -> Sent {
+        let hashed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Sent {
+            digest: hashed.0.clone().finish(),
+            size: hashed.1,
+        }
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

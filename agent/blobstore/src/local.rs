@@ -40,7 +40,7 @@ impl Local {
         }
     }
 
-    pub(crate) async fn open(&self, id: &str) -> Result<Blob, Error> {
+    pub(crate) async fn open_blob(&self, id: &str) -> Result<Blob, Error> {
         let file = match tokio::fs::File::open(self.path(id)?).await {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -70,27 +70,20 @@ impl Local {
             .parent()
             .expect("a blob's path has the store's root before it");
         tokio::fs::create_dir_all(dir).await.map_err(wrap)?;
-        let partial = dir.join(format!(".{}.partial", id::generate()));
-        let result = match self.write(&partial, id, &mut content, algorithms).await {
-            // A link, not a rename, refuses to replace what is there.
-            Ok(sent) => match tokio::fs::hard_link(&partial, &path).await {
-                Ok(()) => Ok(sent),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    Err(Error::AlreadyExists(id.to_owned()))
-                }
-                Err(e) => Err(wrap(e)),
-            },
-            Err(e) => Err(e),
-        };
-        if let Err(error) = tokio::fs::remove_file(&partial).await
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %partial.display(), %error, "cannot remove a partial blob");
+        let partial = Partial(dir.join(format!(".{}.partial", id::generate())));
+        let sent = self.write(&partial.0, id, &mut content, algorithms).await?;
+        // A link, not a rename, refuses to replace what is there. No task of its own: a caller who gives up finds the blob
+        // either there or not, and not there a moment later.
+        match std::fs::hard_link(&partial.0, &path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::AlreadyExists(id.to_owned()));
+            }
+            Err(e) => return Err(wrap(e)),
         }
-        if result.is_ok() {
-            sync_dir(dir).await.map_err(wrap)?;
-        }
-        result
+        drop(partial);
+        sync_dir(dir).await.map_err(wrap)?;
+        Ok(sent)
     }
 
     async fn write(
@@ -139,6 +132,19 @@ impl Local {
         match tokio::fs::remove_file(self.path(id)?).await {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("deleting", id, e)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// A half-written blob, which goes when this does: at the end, after a failure, and when the caller gives up.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove a partial blob");
         }
     }
 }

@@ -36,6 +36,11 @@ impl Action {
 pub struct SignedUrl(String);
 
 impl SignedUrl {
+    #[cfg(any(feature = "atmos", feature = "cloud"))]
+    pub(crate) fn new(url: String) -> Self {
+        Self(url)
+    }
+
     /// The URL itself: a secret.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,5 +1,11 @@
 //! The blobstore as its users see it, whichever the provider.
 
+#[cfg(feature = "atmos")]
+use crate::atmos::Atmos;
+#[cfg(feature = "cloud")]
+use crate::cloud::Cloud;
+#[cfg(feature = "simple")]
+use crate::simple::Simple;
 use crate::{
     Blob, Content, Error,
     dav::Dav,
@@ -7,12 +13,14 @@ use crate::{
     id,
     local::{Layout, Local},
     options,
+    program::Program,
     signing::{self, Action, SignedUrl},
 };
 use bosh_protocol::{BlobId, MultiDigest, digest::Algorithm};
 use bytes::Bytes;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -34,6 +42,30 @@ struct Inner {
 enum Backend {
     Local(Local),
     Dav(Dav),
+    Program(Program),
+    #[cfg(feature = "simple")]
+    Simple(Simple),
+    #[cfg(feature = "atmos")]
+    Atmos(Atmos),
+    #[cfg(feature = "cloud")]
+    Cloud(Cloud),
+}
+
+/// The same for each backend.
+macro_rules! each {
+    ($store:expr, $backend:ident => $call:expr) => {
+        match &$store.0.backend {
+            Backend::Local($backend) => $call,
+            Backend::Dav($backend) => $call,
+            Backend::Program($backend) => $call,
+            #[cfg(feature = "simple")]
+            Backend::Simple($backend) => $call,
+            #[cfg(feature = "atmos")]
+            Backend::Atmos($backend) => $call,
+            #[cfg(feature = "cloud")]
+            Backend::Cloud($backend) => $call,
+        }
+    };
 }
 
 struct Signer {
@@ -63,9 +95,21 @@ pub struct Stored {
 impl Store {
     /// The blobstore that the settings describe: `{"provider": "dav", "options": {...}}`.
     ///
-    /// Providers: `local` ([`options::Local`]), `dav` or `davcli` ([`options::Dav`]). Nothing is contacted yet.
+    /// Providers: `local` ([`options::Local`]), `dav` ([`options::Dav`]), and with their features `simple`
+    /// ([`options::Simple`]), `atmos` ([`options::Atmos`]), `s3` ([`options::S3`]), `gcs` ([`options::Gcs`]),
+    /// `azure-storage` ([`options::Azure`]); also under the names of upstream's command-line programs: `davcli`, `s3cli`,
+    /// `gcscli`, `azurestoragecli`. Nothing is contacted yet.
     pub fn open(provider: &str, options: &Value) -> Result<Self, Error> {
         let ca = options::ca(options);
+        #[cfg(feature = "cloud")]
+        if let Some(cloud) = Cloud::open(provider, options) {
+            return Ok(Self::with(
+                Backend::Cloud(cloud?),
+                Http::new(ca, false),
+                None,
+                None,
+            ));
+        }
         match provider {
             "local" => {
                 let local: options::Local = options::parse("local", options)?;
@@ -109,7 +153,32 @@ impl Store {
                     folder,
                 ))
             }
+            #[cfg(feature = "simple")]
+            "simple" => {
+                let http = Http::new(ca, true);
+                let simple = Simple::new(options::parse("simple", options)?, http.clone());
+                Ok(Self::with(Backend::Simple(simple), http, None, None))
+            }
+            #[cfg(feature = "atmos")]
+            "atmos" => {
+                let http = Http::new(ca, false);
+                let atmos = Atmos::new(options::parse("atmos", options)?, http.clone());
+                Ok(Self::with(Backend::Atmos(atmos), http, None, None))
+            }
             other => Err(Error::UnknownProvider(other.to_owned())),
+        }
+    }
+
+    /// The same; a provider that this build does not speak is left to a program `bosh-blobstore-<provider>`, whose options go
+    /// to a file in `config_dir`.
+    pub fn open_or_run(provider: &str, options: &Value, config_dir: &Path) -> Result<Self, Error> {
+        match Self::open(provider, options) {
+            Err(Error::UnknownProvider(_)) => {
+                let program = Program::open(provider, options, config_dir)?;
+                let http = Http::new(options::ca(options), true);
+                Ok(Self::with(Backend::Program(program), http, None, None))
+            }
+            other => other,
         }
     }
 
@@ -144,10 +213,7 @@ impl Store {
 
     /// Opens a blob without checking its digest: for those who hash the bytes themselves, in a thread of their own.
     pub async fn open_unverified(&self, id: &str) -> Result<Blob, Error> {
-        match &self.0.backend {
-            Backend::Local(local) => local.open(id).await,
-            Backend::Dav(dav) => dav.open(id).await,
-        }
+        each!(self, backend => backend.open_blob(id).await)
     }
 
     /// Opens a blob whose stream fails at its end unless the strongest of these digests matches.
@@ -200,11 +266,21 @@ impl Store {
         content: impl Into<Content>,
         algorithms: &[Algorithm],
     ) -> Result<Stored, Error> {
-        let id = match &self.0.folder {
-            Some(folder) => format!("{folder}/{}", id::generate()),
-            None => id::generate(),
-        };
-        self.put_with_id(&id, content, algorithms).await
+        #[cfg(feature = "atmos")]
+        if let Backend::Atmos(atmos) = &self.0.backend {
+            let (id, sent) = atmos.create(content.into(), algorithms).await?;
+            return Ok(Stored::new(&id, sent));
+        }
+        let id = self.generate_id();
+        self.put_with_id(id.as_str(), content, algorithms).await
+    }
+
+    /// Whether the store makes up ids itself, and [`Store::put`] alone can store.
+    pub fn chooses_ids(&self) -> bool {
+        #[cfg(feature = "atmos")]
+        return matches!(self.0.backend, Backend::Atmos(_));
+        #[cfg(not(feature = "atmos"))]
+        false
     }
 
     /// Stores content under an id of the caller's.
@@ -214,31 +290,29 @@ impl Store {
         content: impl Into<Content>,
         algorithms: &[Algorithm],
     ) -> Result<Stored, Error> {
-        let Sent { digest, size } = match &self.0.backend {
-            Backend::Local(local) => local.put(id, content.into(), algorithms).await?,
-            Backend::Dav(dav) => dav.put(id, content.into(), algorithms).await?,
+        let content = content.into();
+        let sent = match &self.0.backend {
+            Backend::Local(local) => local.put(id, content, algorithms).await?,
+            Backend::Dav(dav) => dav.put(id, content, algorithms).await?,
+            Backend::Program(program) => program.put(id, content, algorithms).await?,
+            #[cfg(feature = "simple")]
+            Backend::Simple(simple) => simple.put(id, content, algorithms).await?,
+            #[cfg(feature = "atmos")]
+            Backend::Atmos(_) => return Err(Error::ReadOnly("Atmos chooses ids itself")),
+            #[cfg(feature = "cloud")]
+            Backend::Cloud(cloud) => cloud.put(id, content, algorithms).await?,
         };
-        Ok(Stored {
-            id: BlobId::from(id),
-            digest,
-            size,
-        })
+        Ok(Stored::new(id, sent))
     }
 
     /// Whether there is such a blob.
     pub async fn exists(&self, id: &str) -> Result<bool, Error> {
-        match &self.0.backend {
-            Backend::Local(local) => local.exists(id).await,
-            Backend::Dav(dav) => dav.exists(id).await,
-        }
+        each!(self, backend => backend.exists(id).await)
     }
 
     /// Deletes a blob; one that is not there is no error.
     pub async fn delete(&self, id: &str) -> Result<(), Error> {
-        match &self.0.backend {
-            Backend::Local(local) => local.delete(id).await,
-            Backend::Dav(dav) => dav.delete(id).await,
-        }
+        each!(self, backend => backend.delete(id).await)
     }
 
     /// Whether agents are to be given signed URLs instead of ids. Upstream: blobstore/client.rb, signing_enabled?.
@@ -246,17 +320,38 @@ impl Store {
         match &self.0.backend {
             Backend::Local(_) => self.0.signer.is_some(),
             Backend::Dav(dav) => self.0.signer.is_some() && dav.options().enable_signed_urls,
+            #[cfg(feature = "cloud")]
+            Backend::Cloud(cloud) => cloud.signing_enabled(),
+            _ => false,
+        }
+    }
+
+    /// The headers that users of signed URLs have to send along. Upstream: `headers` of the director's blobstore clients.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        match &self.0.backend {
+            #[cfg(feature = "cloud")]
+            Backend::Cloud(cloud) => cloud.headers(),
+            _ => &NONE,
         }
     }
 
     /// Signs the URL of the blob `id`, which for [`Action::Put`] need not exist yet. Upstream's director asks for 24 hours.
-    pub fn sign(
+    /// Object stores take the time to be now.
+    pub async fn sign(
         &self,
         id: &str,
         action: Action,
         now: SystemTime,
         valid_for: Duration,
     ) -> Result<SignedUrl, Error> {
+        match &self.0.backend {
+            #[cfg(feature = "cloud")]
+            Backend::Cloud(cloud) => return cloud.sign(id, action, valid_for).await,
+            #[cfg(feature = "atmos")]
+            Backend::Atmos(atmos) => return atmos.sign(id, action, now, valid_for),
+            _ => {}
+        }
         let signer = self
             .0
             .signer
@@ -265,8 +360,21 @@ impl Store {
         signing::sign(&signer.endpoint, &signer.secret, id, action, now, valid_for)
     }
 
-    /// Makes a fresh id, for a URL signed for [`Action::Put`].
+    /// Makes a fresh id, for what is to be stored.
     pub fn generate_id(&self) -> BlobId {
-        BlobId::new(id::generate())
+        BlobId::new(match &self.0.folder {
+            Some(folder) => format!("{folder}/{}", id::generate()),
+            None => id::generate(),
+        })
+    }
+}
+
+impl Stored {
+    fn new(id: &str, sent: Sent) -> Self {
+        Self {
+            id: BlobId::from(id),
+            digest: sent.digest,
+            size: sent.size,
+        }
     }
 }

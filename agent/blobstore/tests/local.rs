@@ -111,6 +111,7 @@ async fn an_embedded_store_lies_as_its_server_serves_it() {
             now,
             Duration::from_secs(60),
         )
+        .await
         .unwrap();
     let (place, query) = url.as_str().split_once('?').unwrap();
     assert_eq!(place, format!("https://10.244.0.1:25250/signed/{object}"));

@@ -116,11 +116,10 @@ async fn signed_urls_need_no_password_and_allow_one_thing() {
     let http = server.http();
     let now = SystemTime::now();
     let minute = Duration::from_secs(60);
-    let put = store.sign("one", Action::Put, now, minute).unwrap();
-    let get = store.sign("one", Action::Get, now, minute).unwrap();
+    let put = store.sign("one", Action::Put, now, minute).await.unwrap();
+    let get = store.sign("one", Action::Get, now, minute).await.unwrap();
     let stale = store
-        .sign("one", Action::Get, now - 2 * minute, minute)
-        .unwrap();
+        .sign("one", Action::Get, now - 2 * minute, minute).await.unwrap();
 
     let status = |response: reqwest::Response| response.status().as_u16();
     let missing = http.get(get.as_str()).send().await.unwrap();

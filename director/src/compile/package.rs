@@ -136,20 +136,22 @@ async fn on_vm(scope: &Scope, vm: &Subject, job: &Job, build: i32) -> Result<Com
         });
         if signed {
             entry["package_get_signed_url"] =
-                json!(scope.sign(&dependency.blobstore_id, Action::Get)?);
+                json!(scope.sign(&dependency.blobstore_id, Action::Get).await?);
+            scope.add_blobstore_headers(&mut entry);
         }
         dependencies.insert(name.clone(), entry);
     }
     let (answer, own) = if signed {
         let target = scope.director.blobstore.generate_id().into_string();
-        let request = json!({
-            "package_get_signed_url": scope.sign(source, Action::Get)?,
-            "upload_signed_url": scope.sign(&target, Action::Put)?,
+        let mut request = json!({
+            "package_get_signed_url": scope.sign(source, Action::Get).await?,
+            "upload_signed_url": scope.sign(&target, Action::Put).await?,
             "digest": sha1,
             "name": package.name,
             "version": version,
             "deps": dependencies,
         });
+        scope.add_blobstore_headers(&mut request);
         (
             agent
                 .send_cancellable("compile_package_with_signed_url", vec![request])

@@ -64,11 +64,12 @@ pub async fn fetch(
     let packed = async {
         if scope.can_sign(api_version(&vm)) {
             let blobstore_id = scope.director.blobstore.generate_id().into_string();
-            let request = json!({
-                "signed_url": scope.sign(&blobstore_id, Action::Put)?,
+            let mut request = json!({
+                "signed_url": scope.sign(&blobstore_id, Action::Put).await?,
                 "log_type": kind,
                 "filters": filters,
             });
+            scope.add_blobstore_headers(&mut request);
             let answer = agent
                 .send("fetch_logs_with_signed_url", vec![request])
                 .await?;

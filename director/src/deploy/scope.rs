@@ -166,12 +166,21 @@ impl Scope {
     }
 
     /// A URL for the blob.
-    pub fn sign(&self, blob_id: &str, action: Action) -> Result<String, Error> {
+    pub async fn sign(&self, blob_id: &str, action: Action) -> Result<String, Error> {
         let url = self
             .director
             .blobstore
-            .sign(blob_id, action, SystemTime::now(), SIGNED_FOR)?;
+            .sign(blob_id, action, SystemTime::now(), SIGNED_FOR)
+            .await?;
         Ok(url.as_str().to_owned())
+    }
+
+    /// Tells an agent what to send along with URLs that have been signed for it, where the blobstore wants anything.
+    pub fn add_blobstore_headers(&self, request: &mut serde_json::Value) {
+        let headers = self.director.blobstore.headers();
+        if !headers.is_empty() {
+            request["blobstore_headers"] = serde_json::json!(headers);
+        }
     }
 
     /// An event about something of this deployment.

@@ -296,7 +296,7 @@ async fn tell(
         SystemTime::now(),
         URL_VALIDITY,
     );
-    let signed = signed.map_err(|e| agents::Error::Bus {
+    let signed = signed.await.map_err(|e| agents::Error::Bus {
         operation: "sign a URL",
         source: e.into(),
     })?;
@@ -304,7 +304,7 @@ async fn tell(
         signed_url: signed.as_str().to_string(),
         multi_digest: published.digest.clone(),
         version,
-        blobstore_headers: Default::default(),
+        blobstore_headers: director.blobstore.headers().clone(),
     };
     agent.sync_dns_with_signed_url(&request).await
 }

@@ -24,21 +24,28 @@ impl Stored {
 
     /// Stores a file; its id.
     pub(super) async fn put(&self, path: &Path) -> Result<String, Error> {
-        let content = bosh_blobstore::Content::File(PathBuf::from(path));
-        let stored = self.store.put(content, &[]).await.map_err(failed)?;
-        Ok(self.note(stored.id.to_string()))
+        self.store(bosh_blobstore::Content::File(PathBuf::from(path)))
+            .await
     }
 
     /// Stores a copy of another blob; its id.
     pub(super) async fn copy(&self, id: &str) -> Result<String, Error> {
         let blob = self.store.open_unverified(id).await.map_err(failed)?;
-        let size = blob.size();
-        let content = bosh_blobstore::Content::Chunks {
-            chunks: blob.into_chunks(),
-            size,
-        };
-        let stored = self.store.put(content, &[]).await.map_err(failed)?;
-        Ok(self.note(stored.id.to_string()))
+        self.store(blob.into()).await
+    }
+
+    /// Its id is noted before there is a blob: one whose transfer is given up may be there nevertheless.
+    async fn store(&self, content: bosh_blobstore::Content) -> Result<String, Error> {
+        if self.store.chooses_ids() {
+            let stored = self.store.put(content, &[]).await.map_err(failed)?;
+            return Ok(self.note(stored.id.to_string()));
+        }
+        let id = self.note(self.store.generate_id().to_string());
+        self.store
+            .put_with_id(&id, content, &[])
+            .await
+            .map_err(failed)?;
+        Ok(id)
     }
 
     fn note(&self, id: String) -> String {

@@ -20,7 +20,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     step.advance(10, "installing packages");
     let mut spec = subject.spec.apply();
-    templates::sign_packages(scope, subject, &mut spec)?;
+    templates::sign_packages(scope, subject, &mut spec).await?;
     subject
         .agent(scope)?
         .send("apply", vec![Value::Object(spec)])

@@ -10,7 +10,7 @@ use crate::deploy::subject::Subject;
 /// Prepares the instance's VM for what is going to be applied.
 pub async fn run(scope: &Scope, subject: &Subject) -> Result<(), Error> {
     let mut spec = subject.spec.apply();
-    sign_packages(scope, subject, &mut spec)?;
+    sign_packages(scope, subject, &mut spec).await?;
     subject
         .agent(scope)?
         .send("prepare", vec![Value::Object(spec)])
@@ -26,7 +26,7 @@ pub async fn inactive(scope: &Scope, subject: &Subject) -> Result<(), Error> {
         ));
     };
     let mut spec = subject.spec.jobless();
-    sign_packages(scope, subject, &mut spec)?;
+    sign_packages(scope, subject, &mut spec).await?;
     scope
         .agent(vm, &subject.name())?
         .send("prepare", vec![Value::Object(spec)])

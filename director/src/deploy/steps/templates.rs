@@ -125,7 +125,7 @@ pub async fn clean_all(scope: &Scope, id: InstanceId) -> Result<(), Error> {
 }
 
 /// Adds URLs by which the agent fetches packages without credentials.
-pub(crate) fn sign_packages(
+pub(crate) async fn sign_packages(
     scope: &Scope,
     subject: &Subject,
     spec: &mut serde_json::Map<String, Value>,
@@ -140,8 +140,9 @@ pub(crate) fn sign_packages(
         let Some(blob_id) = package.get("blobstore_id").and_then(Value::as_str) else {
             continue;
         };
-        let url = scope.sign(blob_id, bosh_blobstore::Action::Get)?;
+        let url = scope.sign(blob_id, bosh_blobstore::Action::Get).await?;
         package["signed_url"] = json!(url);
+        scope.add_blobstore_headers(package);
     }
     Ok(())
 }
