@@ -46,7 +46,12 @@ pub struct Listener {
 impl Listener {
     /// Listens on a free port of 127.0.0.1, on any path.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")
+        Self::start_on(0).await
+    }
+
+    /// The same on this port.
+    pub async fn start_on(port: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))
             .await
             .context("binding the webhook listener")?;
         let this = Self {

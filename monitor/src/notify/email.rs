@@ -189,7 +189,9 @@ impl Email {
             OffsetDateTime::now_utc(),
             body,
         );
-        match self.transport.send_raw(&self.envelope, &message).await {
+        // The client ends a message's last line itself.
+        let message = message.strip_suffix(b"\r\n").unwrap_or(&message);
+        match self.transport.send_raw(&self.envelope, message).await {
             Ok(_) => Ok(()),
             // Whoever refuses the sender or the password today may not tomorrow; a message it refuses for itself only if
             // it says so (552, 554 on DATA look like that, but servers say 554 to whole clients, too).

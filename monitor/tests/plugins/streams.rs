@@ -283,6 +283,7 @@ async fn syslog_by_lines_and_a_certificate_that_nobody_vouches_for() -> anyhow::
         syslog(server.addr.port(), json!({ "framing": "newline" })),
     )?;
     publish(&dispatcher, alert("one"));
+    server.lines(1).await?;
     dispatcher.publish(&heartbeat("i-1"));
     let lines = server.lines(2).await?;
     assert_eq!(lines[0], message("one", 130, "firing", "id of one"));

@@ -5,6 +5,7 @@
 //! - `outages.rs`: what looks like dead agents and is not, and what is more than dead agents;
 //! - `several.rs`: two monitors on one bus;
 //! - `input.rs`: what should never be on the bus;
+//! - `spool.rs`: a monitor that is killed while alerts wait;
 //! - `browser.rs`: the status page in a browser.
 
 mod browser;
@@ -13,6 +14,7 @@ mod outages;
 mod probes;
 mod repair;
 mod several;
+mod spool;
 
 use std::time::Duration;
 
