@@ -229,10 +229,7 @@ fn operators_hands_find_what_they_know() {
     );
     yard.add("sunshine\n");
     let (well, text) = yard.command(&["-t"]);
-    assert!(
-        !well && text.contains("expected 'check', 'set' or 'include', found 'sunshine'"),
-        "{text}"
-    );
+    assert!(!well && text.contains("found 'sunshine'"), "{text}");
     assert!(!yard.command(&["reload"]).0, "nothing changes");
     assert!(
         yard.command(&["-V"])

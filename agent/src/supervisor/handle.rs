@@ -201,6 +201,10 @@ pub(crate) enum Request {
     Stop(oneshot::Sender<Result<(), Error>>),
     Status(oneshot::Sender<JobState>),
     Overview(oneshot::Sender<Overview>),
+    Service {
+        name: String,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
     Validate(oneshot::Sender<()>),
 }
 
@@ -353,6 +357,18 @@ impl Handle {
     /// `Error::Gone`.
     pub async fn services(&self) -> Result<Vec<Snapshot>, Error> {
         Ok(self.overview().await?.services)
+    }
+
+    /// One service, with what was measured of it last.
+    ///
+    /// # Errors
+    /// `Error::NoSuchService`.
+    pub async fn service(&self, name: &str) -> Result<Snapshot, Error> {
+        let name = name.to_owned();
+        let asked = name.clone();
+        self.ask(|reply| Request::Service { name, reply })
+            .await?
+            .ok_or(Error::NoSuchService(asked))
     }
 
     /// Every service, the supervisor itself and the machine.

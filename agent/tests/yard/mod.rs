@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,6 +42,19 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
     }
 }
 
+/// One that nobody is given for a connection of his own while the supervisor is down.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 8000).unwrap();
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + first.wrapping_add(next) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// The letter in /proc/PID/stat.
 pub(crate) fn process_state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -60,10 +74,7 @@ impl Yard {
     /// Each service with its manner: `quick`, `slow` (nothing happens at first), `race` (it runs long before its pidfile says so).
     pub(crate) fn new(cycle: u32, services: &[(&str, &str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        let port = free_port();
         let here = dir.path().display().to_string();
         let mut text = format!(
             "set daemon {cycle}\nset pidfile {here}/monit.pid\nset statefile {here}/state\nset logfile {here}/log\n\
@@ -101,7 +112,7 @@ impl Yard {
                 name,
                 &format!(
                     "case $1 in\nstart) {before}\nsetsid {here}/daemon {name} &\npid=$!\n{after}\necho $pid > {here}/{name}.pid;;\n\
-                     stop) pid=$(cat {here}/{name}.pid)\nkill $pid\nwhile [ -d /proc/$pid ]; do sleep 0.01; done;;\nesac"
+                     stop) kill $(cat {here}/{name}.pid);;\nesac"
                 ),
             );
         }

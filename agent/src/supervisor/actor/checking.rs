@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::service::{Checked, Report, Service};
+use super::service::{Checked, Report, Service, Watched};
 use crate::supervisor::checks::{self, Finding, Job, SystemFacts};
 use crate::supervisor::service::Input;
 
@@ -60,6 +60,10 @@ impl Service {
 
     /// Looks at all processes, those of the services with everything in their cgroups.
     pub(super) fn measure(&mut self, now: Instant) {
+        let known = |watched: &Watched| self.meter.knows(watched.pid);
+        if self.meter.is_fresh(now) && self.watched.values().all(known) {
+            return;
+        }
         let cgroups = &self.cgroups;
         let members = self
             .watched

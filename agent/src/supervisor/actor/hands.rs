@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -137,13 +137,14 @@ impl Service {
         environment.push((MARK, mark.clone()));
         self.started
             .retain(|_, started| !(started.ended && started.service == name));
-        let at = ticks_now();
+        let (at, since) = (ticks_now(), Some(SystemTime::now()));
         match spawn(program, &environment, door) {
             Ok(running) => {
                 tracing::info!(service = %name, what = ?what, program = %program.argv[0], pid = running.pid, "started a program");
                 self.started.insert(
                     run,
                     Started {
+                        since,
                         session: running.pid,
                         at: at.saturating_sub(1),
                         what: what.clone(),
@@ -241,6 +242,7 @@ impl Service {
             let (session, at, pid, name) =
                 (oldest.session, oldest.started, oldest.pid, name.to_owned());
             let started = Started {
+                since: None,
                 session,
                 at,
                 what,
@@ -327,6 +329,9 @@ impl Service {
                 .watched
                 .get(&name.to_ascii_lowercase())
                 .map(|watched| watched.pid);
+            if known.is_none() && found.is_none() {
+                self.bury_stillborn(name, &definition);
+            }
             match (known, found) {
                 // A live process counts even if its pidfile is gone: a second copy would be worse.
                 (Some(known), None) if is_alive(known) => {}
@@ -335,6 +340,25 @@ impl Service {
                 (Some(_), None) => {}
                 _ => self.seen(name, found),
             }
+        }
+    }
+
+    /// A process that was started just now, wrote its pidfile and is dead already is not waited for any longer than one whose
+    /// start program failed.
+    fn bury_stillborn(&mut self, name: &str, definition: &monitrc::Service) {
+        let Kind::Process(Find::PidFile(path)) = &definition.kind else {
+            return;
+        };
+        let run = self.started.iter().find_map(|(run, started)| {
+            let ended = started.ended && started.what != Run::Stop && started.service == name;
+            let since = started.since.filter(|_| ended)?;
+            let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+            let fresh = written.is_ok_and(|at| at >= since);
+            (fresh && read_pid(path).is_some()).then_some(*run)
+        });
+        if let Some(run) = run {
+            let (name, well) = (name.to_owned(), false);
+            self.feed(Input::Ended { name, run, well });
         }
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::notify::Listener;
 use crate::supervisor::checks::{Facts, Finding, Memory, SystemFacts};
 use crate::supervisor::handle::{Error, Handle, MonitAlert, Options, Request, System, VCAP_GROUP};
-use crate::supervisor::process::{Cgroups, Meter, bury, system};
+use crate::supervisor::process::{Cgroups, Meter, bury, raise, system};
 use crate::supervisor::service::{Action, Input, Machine, Notice, Policy, Run, RunId, Saved};
 use crate::supervisor::{monitrc, state};
 
@@ -76,6 +76,8 @@ impl Drop for Watched {
 /// A program that was started and, as far as we know, runs.
 #[derive(Debug)]
 pub(super) struct Started {
+    /// By us, not by an earlier agent.
+    pub(super) since: Option<SystemTime>,
     pub(super) session: i32,
     pub(super) at: u64,
     pub(super) what: Run,
@@ -129,6 +131,7 @@ impl Service {
     /// # Errors
     /// `Error::File` when the saved state cannot be read.
     pub fn new(options: Options) -> Result<(Self, Handle, mpsc::Receiver<MonitAlert>), Error> {
+        raise();
         let saved = state::read(&options.state_file)?;
         let options = Arc::new(options);
         let (request, requests) = mpsc::channel(MOST_REQUESTS);
@@ -299,8 +302,9 @@ impl Service {
                 let result = match self.definition(&name) {
                     None => Err(Error::NoSuchService(name)),
                     Some(_) => {
-                        let all = self.names();
-                        self.look(&all);
+                        // Those that it can have to do with.
+                        let related = self.machine.related(&name);
+                        self.look(&related);
                         self.feed(Input::Act { name, action });
                         self.persist()
                     }
@@ -334,6 +338,11 @@ impl Service {
                 self.measure(Instant::now());
                 self.system_facts = Some(SystemFacts::read(self.system_facts.as_ref()));
                 drop(reply.send(self.overview()));
+            }
+            Request::Service { name, reply } => {
+                let mut snapshots = self.snapshots();
+                snapshots.retain(|snapshot| snapshot.name.eq_ignore_ascii_case(&name));
+                drop(reply.send(snapshots.pop()));
             }
             Request::Validate(reply) => {
                 self.cycle_at = Instant::now();

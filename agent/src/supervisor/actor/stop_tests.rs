@@ -157,3 +157,32 @@ async fn a_restart_program_restarts() {
     assert_eq!(bench.log(), ["start a", "again a"]);
     assert_eq!(bench.service("a").await.monitoring, Monitoring::Yes);
 }
+
+#[tokio::test]
+async fn a_process_that_dies_before_it_is_seen_is_not_waited_for() {
+    let mut bench = Bench::new();
+    let (pidfile, log) = (bench.path("a.pid"), bench.path("log"));
+    // The first two are dead when their pidfile is written.
+    let ctl = bench.script(
+        "ctl",
+        &format!(
+            "sleep 0.02\necho start a >> {log}\n\
+             if [ $(wc -l < {log}) -lt 3 ]; then setsid true & else setsid sleep 1000 & fi\n\
+             pid=$!\nsleep 0.02\necho $pid > {pid}",
+            log = log.display(),
+            pid = pidfile.display()
+        ),
+    );
+    bench.monitrc(
+        "a",
+        &format!(
+            "check process a with pidfile {pid}\n start program \"{ctl}\" with timeout 600 seconds\n group vcap\n",
+            pid = pidfile.display(),
+            ctl = ctl.display()
+        ),
+    );
+    bench.up().await;
+    bench.alert("Execution failed").await;
+    bench.running_pid("a").await;
+    assert_eq!(bench.starts("a"), 3);
+}

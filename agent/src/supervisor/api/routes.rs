@@ -146,31 +146,26 @@ impl Server {
         request: &Request,
         right: Right,
     ) -> Result<Response, Error> {
-        let services = self.handle.services().await?;
-        let Some(service) = services
-            .iter()
-            .find(|service| service.name.eq_ignore_ascii_case(name))
-        else {
-            return Err(Error::NoSuchService(name.to_owned()));
-        };
         let Some(action) = request.parameter("action") else {
+            let services = self.handle.services().await?;
+            let service = services
+                .iter()
+                .find(|service| service.name.eq_ignore_ascii_case(name))
+                .ok_or_else(|| Error::NoSuchService(name.to_owned()))?;
             let page = html::service(service, right == Right::Full);
             return Ok(Response::ok("text/html", page));
         };
         if !may_act(request, right) {
             return Ok(Response::error(403, NO_RIGHT));
         }
+        self.handle.service(name).await?;
         let Some(action) = Action::from_name(action) else {
             return Ok(Response::error(400, "Invalid action"));
         };
-        tracing::info!(service = %service.name, action = action.name(), "asked over the monit interface");
-        self.handle.act(&service.name, action).await?;
-        let services = self.handle.services().await?;
-        let service = services
-            .iter()
-            .find(|service| service.name.eq_ignore_ascii_case(name));
-        let page = service.map(|service| html::service(service, true));
-        Ok(Response::ok("text/html", page.unwrap_or_default()))
+        tracing::info!(service = %name, action = action.name(), "asked over the monit interface");
+        self.handle.act(name, action).await?;
+        let service = self.handle.service(name).await?;
+        Ok(Response::ok("text/html", html::service(&service, true)))
     }
 
     /// `action=stop&service=a&service=b`.

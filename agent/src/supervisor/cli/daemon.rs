@@ -55,6 +55,19 @@ pub(super) fn run(arguments: &Arguments, control_files: Vec<PathBuf>) -> Result<
     result
 }
 
+/// A program that a killed predecessor was about to start may hold the port for a moment.
+async fn listen(address: (&str, u16)) -> std::io::Result<TcpListener> {
+    for _ in 0..20 {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            result => return result,
+        }
+    }
+    TcpListener::bind(address).await
+}
+
 /// Starts ourselves again in the foreground of another session.
 fn detach() -> Result<(), String> {
     let error = |error: std::io::Error| format!("cannot run in the background: {error}");
@@ -137,7 +150,7 @@ async fn supervise(
                 .unwrap_or_else(|| "0.0.0.0".to_owned()),
             httpd.port,
         );
-        let listener = TcpListener::bind((address.0.as_str(), address.1)).await;
+        let listener = listen((address.0.as_str(), address.1)).await;
         let listener = listener
             .map_err(|error| format!("cannot listen on {}:{}: {error}", address.0, address.1))?;
         let access = Access::from_settings(httpd);
@@ -170,6 +183,10 @@ async fn supervise(
         }
         stop.cancel();
     });
+    if let Some(delay) = settings.start_delay {
+        // Whoever asks for something meanwhile is answered after it.
+        drop(tokio::time::timeout(delay, shutdown.cancelled()).await);
+    }
     service
         .run(shutdown)
         .await

@@ -9,6 +9,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 /// Hierarchies of version 1 that take a process without being configured first.
 const VERSION_1: &[&str] = &["pids", "freezer", "memory"];
 
@@ -26,8 +28,8 @@ impl Cgroups {
         let name = format!("bosh-{:08x}", hash(state_file));
         let base = places(&mounts, &own)
             .into_iter()
-            .map(|place| place.join(&name))
-            .find(|base| std::fs::create_dir_all(base).is_ok() && base.join(PROCS).exists());
+            .find(|place| place.join(PROCS).exists() && access(place, AccessFlags::W_OK).is_ok())
+            .map(|place| place.join(&name));
         if base.is_none() {
             tracing::info!("no cgroups can be made here; processes are known by their environment");
         }
@@ -80,8 +82,9 @@ impl Cgroups {
     /// Removes the cgroup of a service, unless somebody is in it.
     pub(in crate::supervisor) fn remove(&self, service: &str) {
         if let Some(path) = self.of(service) {
-            // It was never made, or is not empty yet.
-            let _ = std::fs::remove_dir(path);
+            // It was never made, or is not empty yet; and there may be others.
+            let _ = std::fs::remove_dir(&path);
+            let _ = path.parent().map(std::fs::remove_dir);
         }
     }
 

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setsid, setuid};
 
+use super::limits;
 use super::pidfd::Watch;
 use super::reap::{Guard, protect};
 use crate::supervisor::monitrc::{Account, Program};
@@ -124,6 +126,7 @@ pub(in crate::supervisor) fn spawn(
     if let Some(zone) = std::env::var_os("TZ") {
         command.env("TZ", zone);
     }
+    let descriptors = limits::found();
     let prepare = move || {
         if let Some(door) = &door {
             // Without its cgroup it still runs.
@@ -141,6 +144,9 @@ pub(in crate::supervisor) fn spawn(
                 libc::CLOSE_RANGE_CLOEXEC,
             )
         };
+        if let Some((soft, hard)) = descriptors {
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+        }
         if let Some(gid) = gid {
             setgroups(&groups)?;
             setgid(gid)?;

@@ -284,6 +284,8 @@ struct Sample {
 pub(in crate::supervisor) struct Meter {
     samples: HashMap<(i32, u64), Sample>,
     taken: Option<Instant>,
+    /// When the table was read.
+    read: Option<Instant>,
     table: Table,
     /// Who else belongs to a process, for the time between two looks.
     members: HashMap<i32, Vec<i32>>,
@@ -298,6 +300,7 @@ impl Meter {
         Self {
             samples: HashMap::new(),
             taken: None,
+            read: None,
             table: Table::default(),
             members: HashMap::new(),
             cpus: sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN, 1) as f64,
@@ -310,6 +313,7 @@ impl Meter {
     /// belong to it though they need not hang on it.
     pub(in crate::supervisor) fn refresh(&mut self, members: HashMap<i32, Vec<i32>>, now: Instant) {
         self.members = members;
+        self.read = Some(now);
         let elapsed = self.taken.map(|taken| now - taken);
         if elapsed.is_some_and(|elapsed| elapsed < Duration::from_secs(1)) {
             self.table = Table::read();
@@ -345,6 +349,16 @@ impl Meter {
             samples.insert(key, sample);
         }
         self.samples = samples;
+    }
+
+    /// Whether another look would hardly show anything else.
+    pub(in crate::supervisor) fn is_fresh(&self, now: Instant) -> bool {
+        self.read
+            .is_some_and(|read| now - read < Duration::from_millis(200))
+    }
+
+    pub(in crate::supervisor) fn knows(&self, pid: i32) -> bool {
+        self.members.contains_key(&pid)
     }
 
     /// A process, what hangs on it and what else belongs to it.

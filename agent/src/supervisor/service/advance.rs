@@ -184,15 +184,18 @@ impl Machine {
                 },
                 intent,
             ) => {
-                let over = now >= deadline;
-                if !over && (running || pid.is_none()) {
+                let well = pid.is_some() && entry.is_ready();
+                if now < deadline && (running || !well) {
                     return false;
                 }
                 if running {
+                    let name = name.clone();
                     out.push(Effect::KillRun { name, run });
                 }
                 self.entries[at].phase = Phase::Rest;
-                if pid.is_none() {
+                if !well {
+                    // It may run and not have said that it is ready.
+                    out.extend(pid.map(|pid| Effect::KillProcess { name, pid }));
                     self.start_failed(at, "failed to restart", now, out);
                     return true;
                 }
@@ -360,7 +363,7 @@ impl Machine {
         let run = self.run(at, Run::Restart, program, out);
         let entry = &mut self.entries[at];
         entry.intent = None;
-        entry.hung = false;
+        (entry.ready, entry.interval, entry.hung) = (false, None, false);
         if entry.is_process() {
             entry.intent = Some(Intent::Start);
             entry.phase = Phase::Restarting {

@@ -242,6 +242,21 @@ impl Machine {
         self.entry(name).map(|entry| Arc::clone(&entry.definition))
     }
 
+    /// A service, what it depends on and what depends on it.
+    pub(crate) fn related(&self, name: &str) -> Vec<String> {
+        let Some(at) = self.position(name) else {
+            return Vec::new();
+        };
+        let mut all: Vec<usize> = self.closure(at, true);
+        // A restart of a dependant brings up what that depends on, too.
+        let mut up: Vec<usize> = all.iter().flat_map(|at| self.closure(*at, false)).collect();
+        all.append(&mut up);
+        all.sort_unstable();
+        all.dedup();
+        let name = |at: usize| self.entries[at].name().to_owned();
+        all.into_iter().map(name).collect()
+    }
+
     /// The process of a service, if it is alive.
     pub(crate) fn pid(&self, name: &str) -> Option<i32> {
         self.entry(name).and_then(|entry| entry.pid)
