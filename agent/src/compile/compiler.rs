@@ -94,9 +94,10 @@ impl Compiler {
     ) -> Result<Compiled, Error> {
         let _busy = self.busy.lock().await;
         let name = package.name.as_str();
-        let of = |operation| {
+        let of = |step: &str| {
+            let step = step.to_owned();
             move |source| Error::Package {
-                operation,
+                step,
                 name: name.to_owned(),
                 source: Box::new(source),
             }
@@ -119,8 +120,10 @@ impl Compiler {
         let compression = self
             .unpack(&package.source, &source)
             .await
-            .map_err(of("unpacking"))?;
-        let enabled = self.make_room(&bundle).map_err(of("making room for"))?;
+            .map_err(of(&format!("Fetching package {name}")))?;
+        let enabled = self
+            .make_room(&bundle)
+            .map_err(of("Setting up new package bundle"))?;
         if source.join("packaging").is_file() {
             let script = packaging::Script {
                 source: &source,
@@ -144,12 +147,12 @@ impl Compiler {
         tokio::task::spawn_blocking(move || pack::directory(&from, &to, gzip))
             .await
             .unwrap_or(Err(crate::jobs::Error::Interrupted("packing")))
-            .map_err(of("packing"))?;
+            .map_err(of("Compressing compiled package"))?;
         let (blobstore_id, digest) = self
             .blobs
             .upload(&tarball, &package.upload)
             .await
-            .map_err(of("uploading"))?;
+            .map_err(of("Uploading compiled package"))?;
         cleanup.now()?;
         Ok(Compiled {
             blobstore_id,
@@ -173,7 +176,7 @@ impl Compiler {
         async move {
             let name = dependency.name.as_str();
             let of = |source| Error::Package {
-                operation: "installing dependency",
+                step: format!("Installing dependent package: '{name}'"),
                 name: name.to_owned(),
                 source: Box::new(source),
             };

@@ -7,11 +7,11 @@ use crate::{jobs, platform};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A step: which, of which package, and the cause.
-    #[error("{operation} package '{name}'")]
+    /// A step and the cause. The words are upstream's: people search task logs for them.
+    #[error("{step}")]
     Package {
-        /// `fetching`, `uploading`, ...
-        operation: &'static str,
+        /// `Fetching package redis`, `Uploading compiled package`, ...
+        step: String,
         /// The package.
         name: String,
         /// The cause.
@@ -19,7 +19,7 @@ pub enum Error {
         source: Box<jobs::Error>,
     },
     /// The packaging script failed; its output is in the cause.
-    #[error("running the packaging script of package '{name}'")]
+    #[error("Running packaging script")]
     Packaging {
         /// The package.
         name: String,

@@ -75,7 +75,8 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
                 // What was being made for the old settings ends here.
                 opening = Some(Opening::start(&server.agent));
             }
-            new = opened(&mut opening) => {
+            // With three of them nobody could tell which request is the same as which.
+            new = opened(&mut opening), if leaving.is_none() => {
                 opening = None;
                 server.agent.bus.replace(new.client.clone()).await;
                 leaving = current.replace(new).map(Leaving::start);

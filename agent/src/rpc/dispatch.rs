@@ -6,6 +6,7 @@ use bosh_protocol::{AgentTask, AgentTaskId, Method, Response};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::error::Context as _;
 use super::tasks::{Cancel, Lane};
 use super::*;
 use crate::agent::Agent;
@@ -40,10 +41,11 @@ pub async fn dispatch(agent: &Arc<Agent>, request: Request) -> Response {
 fn start_task(agent: &Arc<Agent>, method: Method, request: Request) -> Response {
     let id = AgentTaskId::new(uuid::Uuid::new_v4().to_string());
     if method.is_persistent()
-        && let Err(error) = agent.tasks.persistent().add(&id, method.as_str())
+        && let Err(error) = agent.tasks.persistent().add(&id, method.as_str()).plain()
     {
-        tracing::error!(%method, error = &error as &dyn std::error::Error, "cannot remember the task");
-        return Response::exception(format!("Action Failed {method}: {error}"));
+        let message = error.chain();
+        tracing::error!(%method, error = message, "cannot remember the task");
+        return Response::exception(format!("Action Failed {method}: {message}"));
     }
     let lane = match method {
         Method::FetchLogs

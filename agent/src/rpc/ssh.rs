@@ -19,11 +19,14 @@ pub(super) async fn run(agent: &Agent, mut arguments: Arguments) -> Result<SshRe
 
 async fn setup(agent: &Agent, params: &SshParams) -> Result<SshResult, Error> {
     let user = &params.user;
-    // Another name would never be cleaned up, and might be somebody's.
     if !user.starts_with(EPHEMERAL_USER_PREFIX) {
-        return Err(Error::refused(format!(
-            "Creating user: name must start with '{EPHEMERAL_USER_PREFIX}', got '{user}'"
-        )));
+        // No clean-up will remove it, so it must not be somebody's already.
+        if crate::platform::user(agent.dirs(), user).is_ok() {
+            return Err(Error::refused(format!(
+                "Creating user: user '{user}' already exists"
+            )));
+        }
+        tracing::warn!(user, "this user will stay");
     }
     let platform = &agent.platform;
     let host_public_key = platform

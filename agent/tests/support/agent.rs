@@ -30,6 +30,17 @@ impl Agent {
 
     /// Starts an agent on that message bus with these settings added.
     pub(crate) fn start_on(url: &str, cert: Value, more: Value) -> Self {
+        Self::start_through(&[], url, cert, more)
+    }
+
+    /// Starts an agent in a mount namespace of its own, after a shell command in there.
+    pub(crate) fn start_in_namespace(url: &str, cert: Value, before: &str) -> Self {
+        let before = format!("{before} && exec \"$@\"");
+        let through = ["unshare", "-m", "sh", "-c", &before, "sh"];
+        Self::start_through(&through, url, cert, json!({}))
+    }
+
+    fn start_through(through: &[&str], url: &str, cert: Value, more: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("base");
         std::fs::create_dir_all(base.join("bosh")).unwrap();
@@ -49,11 +60,11 @@ impl Agent {
         let source = json!({"Type": "File", "SettingsPath": dir.path().join("env.json")});
         let config = json!({"Infrastructure": {"Settings": {"Sources": [source]}}});
         std::fs::write(dir.path().join("agent.json"), config.to_string()).unwrap();
-        let process = Self::spawn(dir.path());
+        let process = Self::spawn(through, dir.path());
         Self { dir, process }
     }
 
-    fn spawn(dir: &Path) -> Child {
+    fn spawn(through: &[&str], dir: &Path) -> Child {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
@@ -61,7 +72,16 @@ impl Agent {
             .unwrap();
         // The binary of another profile, when that is what is to be tested.
         let program = std::env::var_os("BOSH_AGENT_BIN");
-        Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_bosh-agent").into()))
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_bosh-agent").into());
+        let mut command = match through {
+            [] => Command::new(program),
+            [first, more @ ..] => {
+                let mut command = Command::new(first);
+                command.args(more).arg(program);
+                command
+            }
+        };
+        command
             .args(["-P", "dummy", "-C"])
             .arg(dir.join("agent.json"))
             .arg("-b")
@@ -76,7 +96,7 @@ impl Agent {
     /// Kills the agent and starts it again.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.process = Self::spawn(self.dir.path());
+        self.process = Self::spawn(&[], self.dir.path());
     }
 
     /// The agent's process id.

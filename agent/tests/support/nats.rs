@@ -43,7 +43,12 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = name(common_name);
-        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        params.subject_alt_names = [1, 2, 3]
+            .map(|last| SanType::IpAddress([127, 0, 0, last].into()))
+            .to_vec();
+        params
+            .subject_alt_names
+            .push(SanType::DnsName("director.test".try_into().unwrap()));
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair {
             ca: self.pem.clone(),
@@ -76,6 +81,7 @@ fn name(common_name: &str) -> DistinguishedName {
 pub(crate) struct Nats {
     dir: tempfile::TempDir,
     process: Child,
+    host: String,
     pub(crate) port: u16,
     pub(crate) ca: Ca,
 }
@@ -88,6 +94,15 @@ impl Nats {
 
     /// Starts a server whose certificate has another name.
     pub(crate) async fn start_as(agents: &[&str], common_name: &str) -> Self {
+        Self::start_with("127.0.0.1", agents, common_name).await
+    }
+
+    /// Starts a server on another address.
+    pub(crate) async fn start_at(host: &str, agents: &[&str]) -> Self {
+        Self::start_with(host, agents, "default.nats.bosh-internal").await
+    }
+
+    async fn start_with(host: &str, agents: &[&str], common_name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = Ca::new();
         let pair = ca.sign(common_name);
@@ -95,10 +110,11 @@ impl Nats {
         std::fs::write(dir.path().join("cert.pem"), &pair.certificate).unwrap();
         std::fs::write(dir.path().join("key.pem"), &pair.private_key).unwrap();
         std::fs::write(dir.path().join("users"), users(agents)).unwrap();
-        let (process, port) = spawn(dir.path(), -1).await;
+        let (process, port) = spawn(dir.path(), host, -1).await;
         Self {
             dir,
             process,
+            host: host.to_owned(),
             port,
             ca,
         }
@@ -106,14 +122,30 @@ impl Nats {
 
     /// Ends the server and starts it again on the same port.
     pub(crate) async fn restart(&mut self) {
+        self.stop();
+        self.go_on().await;
+    }
+
+    /// Ends the server.
+    pub(crate) fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let (process, _) = spawn(self.dir.path(), i32::from(self.port)).await;
+    }
+
+    /// Starts the ended server again on the same port.
+    pub(crate) async fn go_on(&mut self) {
+        let (process, _) = spawn(self.dir.path(), &self.host, i32::from(self.port)).await;
         self.process = process;
     }
 
+    /// Starts the ended server again on the same port of another address.
+    pub(crate) async fn move_to(&mut self, host: &str) {
+        self.host = host.to_owned();
+        self.go_on().await;
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.host, self.port)
     }
 
     /// Connects with the certificate of that name.
@@ -139,11 +171,11 @@ impl Drop for Nats {
     }
 }
 
-async fn spawn(dir: &Path, port: i32) -> (Child, u16) {
+async fn spawn(dir: &Path, host: &str, port: i32) -> (Child, u16) {
     let file = |name: &str| dir.join(name).display().to_string();
     let config = format!(
         r#"
-        host: "127.0.0.1"
+        host: "{host}"
         port: {port}
         ports_file_dir: "{dir}"
         tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ca}", verify_and_map: true, timeout: 10 }}

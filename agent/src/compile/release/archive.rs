@@ -203,7 +203,11 @@ fn append(
     content: impl Read,
 ) -> io::Result<()> {
     let name = name.to_str().ok_or(io::ErrorKind::InvalidData)?;
-    let slash = if header.entry_type().is_dir() { "/" } else { "" };
+    let slash = if header.entry_type().is_dir() {
+        "/"
+    } else {
+        ""
+    };
     let name = format!("./{name}{slash}");
     let short = &mut header.as_old_mut().name;
     if name.len() > short.len() {

@@ -164,7 +164,7 @@ async fn a_failing_script_says_how_and_leaves_nothing() {
     let text = chain(&error);
     assert!(
         text.starts_with(
-            "running the packaging script of package 'redis': Command exited with 2; "
+            "Running packaging script: Command exited with 2; "
         ),
         "{text}"
     );
