@@ -1,5 +1,6 @@
 //! A directory with services in it, and a supervisor over them that can be killed.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -67,7 +68,7 @@ pub(crate) struct Yard {
     text: String,
     added: String,
     supervisor: Option<Child>,
-    cgroups: BTreeSet<PathBuf>,
+    cgroups: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Yard {
@@ -92,7 +93,7 @@ impl Yard {
             text,
             added: String::new(),
             supervisor: None,
-            cgroups: BTreeSet::new(),
+            cgroups: RefCell::default(),
         };
         yard.write_control_file();
         // A second copy of a daemon cannot have the lock.
@@ -184,43 +185,47 @@ impl Yard {
         (output.status.success(), String::from_utf8(text).unwrap())
     }
 
-    fn send(&self, request: &str) -> TcpStream {
-        let mut stream = eventually("the supervisor listens", || {
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
+    fn send(&self, request: &str) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(request.as_bytes())?;
+        Ok(stream)
     }
 
-    fn post(&self, name: &str, action: &str) -> TcpStream {
+    /// Somebody that a killed supervisor was about to start may still hold its socket for a moment: whoever is not answered
+    /// asks again.
+    fn exchange(&self, request: &str) -> String {
+        eventually("the supervisor answers", || {
+            let mut answer = String::new();
+            let read = self.send(request).ok()?.read_to_string(&mut answer);
+            read.is_ok_and(|length| length > 0).then_some(answer)
+        })
+    }
+
+    fn post(name: &str, action: &str) -> String {
         let body = format!("action={action}");
-        self.send(&format!(
+        format!(
             "POST /{name} HTTP/1.0\r\n{AUTHORIZATION}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        ))
+        )
     }
 
-    /// Asks for an action and does not wait for the answer.
+    /// Asks for an action and does not wait for the answer; it may not even be heard.
     pub(crate) fn ask(&self, name: &str, action: &str) {
-        drop(self.post(name, action));
+        drop(self.send(&Self::post(name, action)));
     }
 
     /// Asks for an action; whether it is acknowledged.
     pub(crate) fn act(&self, name: &str, action: &str) -> bool {
-        let mut answer = String::new();
-        self.post(name, action).read_to_string(&mut answer).unwrap();
-        answer.starts_with("HTTP/1.0 200 ")
+        self.exchange(&Self::post(name, action))
+            .starts_with("HTTP/1.0 200 ")
     }
 
     /// Which services are monitored.
     pub(crate) fn monitored(&self) -> Vec<(String, bool)> {
-        let mut answer = String::new();
-        self.send(&format!(
+        let answer = self.exchange(&format!(
             "GET /_status2?format=xml HTTP/1.0\r\n{AUTHORIZATION}\r\n\r\n"
-        ))
-        .read_to_string(&mut answer)
-        .unwrap();
+        ));
         let services = answer.split("<service name=\"").skip(1);
         services
             .filter(|service| service.contains("<type>3</type>"))
@@ -235,6 +240,7 @@ impl Yard {
     pub(crate) fn pid(&self, name: &str) -> Option<i32> {
         let text = std::fs::read_to_string(self.path(&format!("{name}.pid"))).ok()?;
         let pid = text.trim().parse().ok()?;
+        self.note_cgroups(pid);
         self.daemons().contains(&pid).then_some(pid)
     }
 
@@ -282,7 +288,7 @@ impl Yard {
     }
 
     /// Where the supervisor keeps its cgroups, by where its services are.
-    fn note_cgroups(&mut self, pid: i32) {
+    fn note_cgroups(&self, pid: i32) {
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         for line in text.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -300,7 +306,7 @@ impl Yard {
                 for root in ["", "unified", controllers] {
                     let place = Path::new("/sys/fs/cgroup").join(root).join(base);
                     if place.join("cgroup.procs").exists() {
-                        self.cgroups.insert(place);
+                        self.cgroups.borrow_mut().insert(place);
                     }
                 }
             }
@@ -332,7 +338,7 @@ impl Drop for Yard {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        for base in &self.cgroups {
+        for base in &*self.cgroups.borrow() {
             for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
                 let _ = std::fs::remove_dir(entry.path());
             }
