@@ -103,10 +103,7 @@ fn alerts_are_mailed_and_kept_until_they_are() {
         yard.pid("a").filter(|pid| *pid != first)
     });
     // Nobody listens, and then the supervisor is killed: the alert is still there.
-    eventually("the alert is kept", || {
-        let kept = std::fs::read_dir(yard.path("events")).ok()?.count();
-        (kept > 0).then_some(())
-    });
+    eventually("the alert is kept", || (kept(&yard) > 0).then_some(()));
     yard.kill();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     yard.start();
@@ -135,11 +132,20 @@ fn alerts_are_mailed_and_kept_until_they_are() {
         .then_some(())
     });
     eventually("nothing is kept any more", || {
-        (std::fs::read_dir(yard.path("events")).unwrap().count() == 0).then_some(())
+        (kept(&yard) == 0).then_some(())
     });
     let mail = mail.lock().unwrap();
     let ids = mail.iter().filter(|line| line.starts_with("Message-id: <"));
     assert!(ids.clone().count() > 0 && ids.clone().all(|line| line.ends_with('>')));
+}
+
+/// Alerts that wait, as far as they are written.
+fn kept(yard: &Yard) -> usize {
+    let entries = std::fs::read_dir(yard.path("events"));
+    let names = entries.into_iter().flatten().flatten();
+    names
+        .filter(|entry| entry.path().extension().is_some_and(|own| own == "json"))
+        .count()
 }
 
 /// One conversation, line by line.
