@@ -31,6 +31,8 @@ pub struct Parts {
     pub nats_server_ca: String,
     /// Seals the values of variables.
     pub secrets: variables::Cipher,
+    /// Keeps the values of variables instead of the director, when there is one.
+    pub config_server: Option<variables::ConfigServer>,
     /// Renders templates in Ruby processes.
     pub templates: template::Pool,
     /// DNS records for agents.

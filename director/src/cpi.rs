@@ -170,6 +170,7 @@ impl Registry {
         options.preferred_api_version = self.0.config.preferred_api_version;
         options.concurrency = self.0.config.concurrency;
         options.timeout = self.0.config.timeout;
+        options.journal = self.0.config.journal.clone();
         let client = Cpi::new(options);
         clients.insert(key, client.clone());
         client
@@ -240,6 +241,7 @@ mod tests {
             preferred_api_version: 3,
             concurrency: 1,
             timeout: Duration::from_secs(1),
+            journal: None,
         };
         Registry::new(config, "uuid")
     }

@@ -224,6 +224,11 @@ async fn assemble(
     }
     let blobstore = open_blobstore(&config.blobstore)?;
     let secrets = open_cipher(&config.encryption_key)?;
+    let config_server = config
+        .config_server
+        .as_ref()
+        .map(variables::ConfigServer::new)
+        .transpose()?;
     let nats_ca = nats::ClientCa::load(&config.nats.client_ca)?;
     let nats_server_ca = std::fs::read_to_string(&config.nats.server_ca)
         .with_context(|| format!("read {}", config.nats.server_ca.display()))?;
@@ -257,6 +262,7 @@ async fn assemble(
         agents,
         cpis,
         secrets,
+        config_server,
         templates: template::Pool::new(template::Options {
             ruby,
             ..template::Options::default()

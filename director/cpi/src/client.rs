@@ -5,7 +5,7 @@
 //! deadline, and only so many run at once.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::journal::Entry;
 use crate::{
-    Call, Context, CreateVm, Error, Info, MIN_API_VERSION, Object, Request, Response,
-    StemcellContext, VmContext, VmRequirements, redact,
+    Asked, Call, Context, CreateVm, Error, Info, MIN_API_VERSION, Object, Receipt, Request,
+    Response, StemcellContext, VmContext, VmRequirements, redact,
 };
 
 /// Where the lines about a call go: a task's debug log and its CPI log.
@@ -51,6 +52,8 @@ pub struct Options {
     pub timeout: Duration,
     /// How many calls may run at once; the rest wait their turn.
     pub concurrency: usize,
+    /// Where calls that make something are kept until it is written down; nowhere when none.
+    pub journal: Option<PathBuf>,
 }
 
 impl Options {
@@ -63,6 +66,7 @@ impl Options {
             preferred_api_version: crate::MAX_API_VERSION,
             timeout: Duration::from_secs(3600),
             concurrency: 32,
+            journal: None,
         }
     }
 }
@@ -89,12 +93,23 @@ struct Fingerprint {
 }
 
 /// The result of `create_vm`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct CreatedVm {
     /// The VM's cloud id.
     pub vm_cid: String,
     /// Its networks as the CPI completed them; empty from a CPI that speaks version 1 of the result.
     pub networks: Object,
+    /// To be settled once the VM is written down.
+    pub receipt: Receipt,
+}
+
+/// The result of `create_disk`.
+#[derive(Debug)]
+pub struct CreatedDisk {
+    /// The disk's cloud id.
+    pub disk_cid: String,
+    /// To be settled once the disk is written down.
+    pub receipt: Receipt,
 }
 
 /// The result of `create_network`.
@@ -143,9 +158,9 @@ impl Cpi {
         {
             return Ok(info.clone());
         }
-        let value = match self.run(&Call::Info, None, log).await {
+        let value = match self.run(&Call::Info, None, log, None).await {
             Err(e) if e.is_not_implemented() => return Err(no_api_version()),
-            other => other?,
+            other => other?.0,
         };
         let info: Info = match value {
             Value::Null => return Err(no_api_version()),
@@ -173,7 +188,14 @@ impl Cpi {
     /// Makes any call; the typed methods below are this.
     pub async fn call(&self, call: &Call, log: &dyn Log) -> Result<Value, Error> {
         let version = self.api_version(log).await?;
-        self.run(call, Some(version), log).await
+        Ok(self.run(call, Some(version), log, None).await?.0)
+    }
+
+    /// A call whose result must not be lost.
+    async fn make(&self, call: &Call, log: &dyn Log) -> Result<(Value, Receipt), Error> {
+        let version = self.api_version(log).await?;
+        let journal = self.shared.options.journal.as_deref();
+        self.run(call, Some(version), log, journal).await
     }
 
     /// Imports an image; answers the stemcell's cloud id.
@@ -201,16 +223,19 @@ impl Cpi {
     /// Makes and starts a VM.
     pub async fn create_vm(&self, vm: CreateVm, log: &dyn Log) -> Result<CreatedVm, Error> {
         let call = Call::CreateVm(Box::new(vm));
-        match self.call(&call, log).await? {
+        let (value, receipt) = self.make(&call, log).await?;
+        match value {
             Value::String(vm_cid) => Ok(CreatedVm {
                 vm_cid,
                 networks: Object::new(),
+                receipt,
             }),
             value => {
                 let (vm_cid, networks): (String, Option<Object>) = result(call.method(), value)?;
                 Ok(CreatedVm {
                     vm_cid,
                     networks: networks.unwrap_or_default(),
+                    receipt,
                 })
             }
         }
@@ -263,13 +288,17 @@ impl Cpi {
         cloud_properties: Object,
         vm_cid: Option<&str>,
         log: &dyn Log,
-    ) -> Result<String, Error> {
+    ) -> Result<CreatedDisk, Error> {
         let call = Call::CreateDisk {
             size,
             cloud_properties,
             vm_cid: vm_cid.map(str::to_string),
         };
-        self.call_for(&call, log).await
+        let (value, receipt) = self.make(&call, log).await?;
+        Ok(CreatedDisk {
+            disk_cid: result(call.method(), value)?,
+            receipt,
+        })
     }
 
     /// Removes a disk.
@@ -452,7 +481,8 @@ impl Cpi {
         call: &Call,
         api_version: Option<u32>,
         log: &dyn Log,
-    ) -> Result<Value, Error> {
+        journal: Option<&Path>,
+    ) -> Result<(Value, Receipt), Error> {
         self.fingerprint()?;
         let options = &self.shared.options;
         let method = call.method();
@@ -469,21 +499,37 @@ impl Cpi {
             // The semaphore is never closed; kept as an error so that nothing here can panic.
             Error::NotSupported("CPI is shut down".to_string())
         })?;
-        let finished = tokio::time::timeout(
-            options.timeout,
-            converse(&options.executable, to_json(&request), log),
-        )
-        .await
-        .map_err(|_| Error::TimedOut {
-            method,
-            request_id: request_id.clone(),
-            after: options.timeout,
-        })?
-        .map_err(|source| Error::Run {
+        let not_run = |source| Error::Run {
             executable: options.executable.clone(),
             method,
             source,
-        })?;
+        };
+        let entry = journal
+            .map(|directory| {
+                let asked = Asked {
+                    method: method.to_owned(),
+                    executable: options.executable.clone(),
+                    properties: options.properties.clone(),
+                    stemcell_api_version: self.stemcell_api_version,
+                    request_id: request_id.clone(),
+                };
+                Entry::begin(directory, &asked)
+            })
+            .transpose()
+            .map_err(not_run)?;
+        let mut child = start(&options.executable, entry.as_ref()).map_err(not_run)?;
+        let conversation = converse(&mut child, to_json(&request), log, entry.as_ref());
+        let Ok(finished) = tokio::time::timeout(options.timeout, conversation).await else {
+            // Not left to `kill_on_drop`: one with an entry outlives what drops it.
+            child.kill().await.map_err(not_run)?;
+            Receipt::of(entry).settle();
+            return Err(Error::TimedOut {
+                method,
+                request_id,
+                after: options.timeout,
+            });
+        };
+        let finished = finished.map_err(not_run)?;
         log.debug(&format!(
             "{tag} response: {}, err: {}, exit_status: {}",
             finished.stdout,
@@ -493,11 +539,20 @@ impl Cpi {
                 .map_or_else(String::new, |code| code.to_string())
         ));
 
-        let response = parse(&finished.stdout)?;
-        log.output(&response.log);
-        match response.error {
-            Some(failure) => Err(Error::from_failure(failure, method, request_id)),
-            None => Ok(response.result),
+        let receipt = Receipt::of(entry);
+        let made = parse(&finished.stdout).and_then(|response| {
+            log.output(&response.log);
+            match response.error {
+                Some(failure) => Err(Error::from_failure(failure, method, request_id)),
+                None => Ok(response.result),
+            }
+        });
+        match made {
+            Ok(value) => Ok((value, receipt)),
+            Err(error) => {
+                receipt.settle();
+                Err(error)
+            }
         }
     }
 }
@@ -512,29 +567,39 @@ struct Finished {
 const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
 const MAX_KEPT_STDERR: usize = 1024 * 1024;
 
-async fn converse(
-    executable: &std::path::Path,
-    request: String,
-    log: &dyn Log,
-) -> std::io::Result<Finished> {
+/// Runs the program. One with an entry writes to its files, which also hear it when nobody else does any more.
+fn start(executable: &Path, entry: Option<&Entry>) -> std::io::Result<Child> {
     let mut command = Command::new(executable);
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .kill_on_drop(entry.is_none());
+    match entry {
+        None => {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        Some(entry) => {
+            let errors = std::fs::File::create(entry.path("err"))?;
+            command.stdout(entry.output.try_clone()?).stderr(errors);
+        }
+    }
     for name in ["TMPDIR", "HOME"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
-    let mut child = command.spawn()?;
+    command.spawn()
+}
+
+async fn converse(
+    child: &mut Child,
+    request: String,
+    log: &dyn Log,
+    entry: Option<&Entry>,
+) -> std::io::Result<Finished> {
     let missing = || std::io::Error::other("no pipe to the program");
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
-    let stdout = child.stdout.take().ok_or_else(missing)?;
-    let stderr = child.stderr.take().ok_or_else(missing)?;
 
     let write = async move {
         match stdin.write_all(request.as_bytes()).await {
@@ -544,6 +609,19 @@ async fn converse(
         }
         // Dropping it here closes the pipe, which ends the program's input.
     };
+    if let Some(entry) = entry {
+        let ((), status) = tokio::try_join!(write, child.wait())?;
+        let stdout = read(&entry.path("out"), MAX_OUTPUT)?;
+        let stderr = read(&entry.path("err"), MAX_KEPT_STDERR as u64)?;
+        log.output(&stderr);
+        return Ok(Finished {
+            stdout,
+            stderr,
+            exit_status: status.code(),
+        });
+    }
+    let stdout = child.stdout.take().ok_or_else(missing)?;
+    let stderr = child.stderr.take().ok_or_else(missing)?;
     let read_stdout = async {
         let mut bytes = Vec::new();
         stdout.take(MAX_OUTPUT).read_to_end(&mut bytes).await?;
@@ -576,6 +654,15 @@ async fn converse(
         stderr,
         exit_status: status.code(),
     })
+}
+
+fn read(path: &Path, most: u64) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(most)
+        .read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn parse(stdout: &str) -> Result<Response, Error> {

@@ -5,6 +5,7 @@
 //!
 //! - [`Call`] is a method with its typed arguments; a client turns it into a request, a CPI parses it from one
 //! - [`Failure`] is what a CPI answers when it could not do it; [`Kind`] are the error classes a director knows
+//! - [`leftovers`] are what a director that was killed had made and could not write down
 //! - [`Cpi`] runs an executable: environment, log lines, redaction, time-out, concurrency, version negotiation
 //!
 //! Upstream: `bosh-director/lib/clouds/` and docs-bosh `content/cpi-api-*`.
@@ -13,12 +14,14 @@ mod call;
 mod client;
 mod envelope;
 mod error;
+mod journal;
 mod redact;
 
 pub use call::{ArgumentsError, Call, CreateVm, VmRequirements};
-pub use client::{Cpi, CreatedNetwork, CreatedVm, Log, Options};
+pub use client::{Cpi, CreatedDisk, CreatedNetwork, CreatedVm, Log, Options};
 pub use envelope::{Context, Failure, Info, Kind, Request, Response, StemcellContext, VmContext};
 pub use error::Error;
+pub use journal::{Asked, Leftover, Receipt, leftovers};
 
 /// A JSON object whose keys only the other side understands, such as `cloud_properties`.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -9,6 +9,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use sections::percent;
 pub use resolved::{
     Blobstore, BlobstoreServer, Config, ConfigServer, Cpi, Database, Error, HealthMonitor, Limits,
     Listen, LocalDns, LocalUser, Monitor, Nats, NatsServer, ScheduledJob, SshGateway, Tls, Uaa,

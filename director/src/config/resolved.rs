@@ -386,6 +386,8 @@ pub struct Cpi {
     pub concurrency: usize,
     /// How long a call may take.
     pub timeout: Duration,
+    /// Where calls that make something are kept until it is in the database: `cpi-calls` in `dir`.
+    pub journal: Option<PathBuf>,
 }
 
 /// The health monitor, started by the director.
@@ -420,6 +422,11 @@ impl Config {
             .dir
             .map(PathBuf::from)
             .ok_or_else(|| key("dir", "expected the path of a directory"))?;
+        let cpi = cpi(
+            raw.cpi.unwrap_or_default(),
+            raw.cloud.unwrap_or_default(),
+            &dir,
+        )?;
         Ok(Self {
             encryption_key: raw
                 .encryption_key_path
@@ -515,7 +522,7 @@ impl Config {
                     user: ssh.gateway_user?,
                 })
             }),
-            cpi: cpi(raw.cpi.unwrap_or_default(), raw.cloud.unwrap_or_default())?,
+            cpi,
             agent_env: agent.env.and_then(|env| env.bosh).unwrap_or_default(),
             agent_wait_timeout: Duration::from_secs(agent.agent_wait_timeout.unwrap_or(600)),
             default_update_vm_strategy: raw.default_update_vm_strategy,

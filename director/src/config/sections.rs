@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bosh_protocol::Secret;
@@ -137,17 +137,29 @@ pub(super) fn database(raw: raw::Database) -> Result<Database, Error> {
                 url.push(':');
                 url.push_str(&percent(&password));
             }
-            let host = if host.contains(':') {
+            let mut query = database_tls(raw.tls.unwrap_or_default());
+            let host = if host.starts_with('/') {
+                // The directory of a socket.
+                query.push(("host", host));
+                "localhost".to_owned()
+            } else if host.contains(':') {
                 format!("[{host}]")
             } else {
                 host
             };
+            // As Sequel names it.
+            if let Some(path) = options.get("search_path").and_then(Value::as_str) {
+                query.push(("options[search_path]", path.to_owned()));
+            }
             url.push_str(&format!(
                 "@{host}:{}/{}",
                 raw.port.unwrap_or(5432),
                 percent(&name)
             ));
-            url.push_str(&database_tls(raw.tls.unwrap_or_default()));
+            for (at, (name, value)) in query.iter().enumerate() {
+                let separator = if at == 0 { '?' } else { '&' };
+                url.push_str(&format!("{separator}{name}={}", percent(value)));
+            }
             Ok(Database::Postgres {
                 url: Secret::new(url),
                 max_connections: options
@@ -165,35 +177,30 @@ pub(super) fn database(raw: raw::Database) -> Result<Database, Error> {
     }
 }
 
-pub(super) fn database_tls(tls: raw::DatabaseTls) -> String {
+pub(super) fn database_tls(tls: raw::DatabaseTls) -> Vec<(&'static str, String)> {
     if !tls.enabled.unwrap_or(false) {
-        return String::new();
+        return Vec::new();
     }
     let mode = if tls.skip_host_verify.unwrap_or(false) {
         "verify-ca"
     } else {
         "verify-full"
     };
-    let mut query = format!("?sslmode={mode}");
     let parts = tls.bosh_internal.unwrap_or_default();
     let cert = tls.cert.unwrap_or_default();
-    let mut add = |name: &str, path: Option<String>| {
-        if let Some(path) = path {
-            query.push_str(&format!("&{name}={}", percent(&path)));
-        }
-    };
+    let mut query = vec![("sslmode", mode.to_owned())];
     if parts.ca_provided.unwrap_or(false) {
-        add("sslrootcert", cert.ca);
+        query.extend(cert.ca.map(|path| ("sslrootcert", path)));
     }
     if parts.mutual_tls_enabled.unwrap_or(false) {
-        add("sslcert", cert.certificate);
-        add("sslkey", cert.private_key);
+        query.extend(cert.certificate.map(|path| ("sslcert", path)));
+        query.extend(cert.private_key.map(|path| ("sslkey", path)));
     }
     query
 }
 
 /// Percent-encodes everything but RFC 3986's unreserved characters.
-pub(super) fn percent(text: &str) -> String {
+pub(crate) fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -338,7 +345,7 @@ pub(super) fn user_management(raw: raw::UserManagement) -> Result<UserManagement
     }
 }
 
-pub(super) fn cpi(raw: raw::Cpi, cloud: raw::Cloud) -> Result<Cpi, Error> {
+pub(super) fn cpi(raw: raw::Cpi, cloud: raw::Cloud, dir: &Path) -> Result<Cpi, Error> {
     let provider = cloud.provider.unwrap_or_default();
     let max = raw
         .max_supported_api_version
@@ -350,6 +357,7 @@ pub(super) fn cpi(raw: raw::Cpi, cloud: raw::Cloud) -> Result<Cpi, Error> {
         preferred_api_version: raw.preferred_api_version.unwrap_or(max).min(max),
         concurrency: raw.concurrency.unwrap_or(32).max(1) as usize,
         timeout: Duration::from_secs(raw.timeout.unwrap_or(3600)),
+        journal: Some(dir.join("cpi-calls")),
     })
 }
 

@@ -75,6 +75,21 @@ pub async fn find_or_create_team(db: &dyn Connection, name: &str) -> Result<Team
     Ok(row.id)
 }
 
+/// Whether a VM or a disk of that cloud id is written down anywhere.
+pub async fn is_known(db: &dyn Connection, cid: &str) -> Result<bool, Error> {
+    let found: Option<i32> = scalar(
+        db,
+        "select 1 where exists (select 1 from vms where cid = $1) \
+         or exists (select 1 from orphaned_vms where cid = $1) \
+         or exists (select 1 from persistent_disks where disk_cid = $1) \
+         or exists (select 1 from orphan_disks where disk_cid = $1) \
+         or exists (select 1 from dynamic_disks where disk_cid = $1)",
+        params![cid],
+    )
+    .await?;
+    Ok(found.is_some())
+}
+
 /// The names of all teams by id.
 pub async fn teams(db: &dyn Connection) -> Result<HashMap<i32, String>, Error> {
     let teams: Vec<(i32, String)> = pairs(db, "select id, name from teams", vec![]).await?;

@@ -19,7 +19,9 @@ use crate::db::variables::Variable;
 use crate::db::{self, Db, VariableSetId};
 use crate::links::Resolved;
 use crate::manifest::Desired;
-use crate::variables::deploy::{Deploy, load, load_set};
+use crate::variables::deploy::{
+    Deploy, ensure_at, load, load_from, load_set, load_set_from,
+};
 use crate::variables::interpolate::names;
 use crate::variables::store::Failure;
 use crate::variables::{Sealed, Store, Values, ensure};
@@ -127,6 +129,9 @@ async fn newest(
     names: &BTreeSet<String>,
 ) -> Result<Values, Error> {
     let (director, store) = (&scope.settings.director_name, Kept::new(scope));
+    if let Some(server) = &scope.director.config_server {
+        return Ok(load_from(server, director, deployment, names).await?);
+    }
     Ok(load(&store, &scope.director.secrets, director, deployment, names).await?)
 }
 
@@ -138,6 +143,9 @@ pub async fn of_set(scope: &Scope, set: VariableSetId) -> Result<Values, Error> 
         .map(|row| (row.variable_name, row.variable_id))
         .collect();
     let (director, store) = (&scope.settings.director_name, Kept::new(scope));
+    if let Some(server) = &scope.director.config_server {
+        return Ok(load_set_from(server, director, scope.name(), &ids).await?);
+    }
     Ok(load_set(
         &store,
         &scope.director.secrets,
@@ -217,7 +225,10 @@ pub async fn generate(scope: &Scope, making: Making<'_>, known: Values) -> Resul
         ruby: Path::new(RUBY),
         now: OffsetDateTime::now_utc(),
     };
-    let ensured = ensure(&store, &scope.director.secrets, deploy, &mut values).await?;
+    let ensured = match &scope.director.config_server {
+        Some(server) => ensure_at(server, deploy, &mut values, making.dry).await?,
+        None => ensure(&store, &scope.director.secrets, deploy, &mut values).await?,
+    };
     if making.dry {
         return Ok(values);
     }

@@ -16,6 +16,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::auth::Permission;
 use super::error::Result;
 use super::{Request, reply};
+use crate::app::Director;
 use crate::config::Config;
 use crate::db::{self, Timestamp};
 
@@ -32,14 +33,10 @@ pub(super) async fn of_deployment(request: Request, Path(name): Path<String>) ->
         None => Vec::new(),
     };
     for variable in variables {
-        let Some(row) = db::variables::value(&director.db, &variable.variable_id).await? else {
+        let Some(value) = value(director, &variable).await? else {
             continue;
         };
-        let entry = match director.secrets.open(&row.name, &row.value) {
-            Ok(entry) => entry,
-            Err(error) => return Err(super::error::Error::Internal(error.into())),
-        };
-        let certificate = entry.value.get("certificate").and_then(Value::as_str);
+        let certificate = value.get("certificate").and_then(Value::as_str);
         let Some(expiry) = certificate.and_then(|pem| expiry(pem.as_bytes())) else {
             continue;
         };
@@ -51,6 +48,22 @@ pub(super) async fn of_deployment(request: Request, Path(name): Path<String>) ->
         });
     }
     Ok(reply::json(&shown))
+}
+
+/// What the variable has, in the director's own store or in the config server.
+async fn value(director: &Director, variable: &db::variables::Variable) -> Result<Option<Value>> {
+    let (name, id) = (&variable.variable_name, &variable.variable_id);
+    if let Some(server) = &director.config_server {
+        let found = server.by_id(name, id).await?;
+        return Ok(found.map(|stored| stored.value));
+    }
+    let Some(row) = db::variables::value(&director.db, id).await? else {
+        return Ok(None);
+    };
+    match director.secrets.open(&row.name, &row.value) {
+        Ok(entry) => Ok(Some(entry.value)),
+        Err(error) => Err(super::error::Error::Internal(error.into())),
+    }
 }
 
 pub(super) async fn of_director(request: Request) -> Result {

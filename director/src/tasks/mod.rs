@@ -15,6 +15,7 @@ mod cron;
 mod error;
 mod handle;
 pub mod jobs;
+mod leftovers;
 mod lock;
 mod log;
 mod outputs;

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::context::Context;
 use super::error::Error;
 use super::handle::Handle;
+use super::leftovers;
 use super::log::Logs;
 use super::outputs::Outputs;
 use super::process::Process;
@@ -24,6 +25,7 @@ use super::undertaker::{self, Undertaker, fail};
 use super::work::Work;
 use crate::app::Director;
 use crate::db::{self, TaskId};
+use crate::heap;
 
 /// How often to look for work of other processes and for cancellations.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,6 +53,9 @@ pub async fn run(director: Director, workers: usize, shutdown: CancellationToken
     if let Err(error) = undertaker.round(Instant::now()).await {
         tracing::error!(error = %error.chain(), "tasks of dead processes not found");
     }
+    leftovers::first(&director).await;
+    let looking = leftovers::keep_looking(director.clone(), shutdown.clone());
+    let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
     // Work on files of this director's directory is only for those who have them.
     let both = |queue: &str| [queue.to_owned(), format!("{queue}@{}", handle.place())];
     let [urgent, normal] = [both("urgent"), both("normal")];
@@ -167,6 +172,9 @@ async fn run_one(director: &Director, job: i32, id: TaskId, work: Work) {
     handle.running().remove(&id);
     if let Err(error) = db::tasks::delete_job(handle.db(), job).await {
         tracing::error!(task = %id, %error, "job not deleted");
+    }
+    if handle.running().is_empty() {
+        heap::trim();
     }
 }
 

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::certificate::Authority;
 use super::cipher::{self, Cipher, Entry};
+use super::config_server::{self, ConfigServer};
 use super::definition::Definition;
 use super::generate::{generate, key_bits};
 use super::interpolate::check_name;
@@ -111,6 +112,84 @@ pub async fn load_set(
     Ok(values)
 }
 
+/// The newest versions of `names` (full or short names of the deployment) that a config server has.
+pub async fn load_from(
+    server: &ConfigServer,
+    director: &str,
+    deployment: &str,
+    names: &BTreeSet<String>,
+) -> Result<Values, Error> {
+    let empty = Values::new(director, deployment, BTreeMap::new());
+    let full: Vec<String> = names.iter().map(|name| empty.full_name(name)).collect();
+    let found = config_server::load(server, &full).await?;
+    Ok(Values::new(director, deployment, found))
+}
+
+/// The versions with the given ids that a config server has.
+pub async fn load_set_from(
+    server: &ConfigServer,
+    director: &str,
+    deployment: &str,
+    set: &BTreeMap<String, String>,
+) -> Result<Values, Error> {
+    let found = config_server::load_set(server, set).await?;
+    Ok(Values::new(director, deployment, found))
+}
+
+/// Has a config server make the deployment's variables, one after the other as an authority comes before what it signs,
+/// and adds all of them to `values`. In a dry run it makes only what is not there at all, as upstream.
+pub async fn ensure_at(
+    server: &ConfigServer,
+    deploy: Deploy<'_>,
+    values: &mut Values,
+    dry: bool,
+) -> Result<Vec<Ensured>, Error> {
+    let mut all = Vec::new();
+    for definition in &deploy.desired.variables {
+        check_name(&definition.name)?;
+        let name = values.full_name(&definition.name);
+        let strategy = definition.update_strategy.as_deref().unwrap_or("on-deploy");
+        let previous = deploy.previous.and_then(|previous| previous.get(&name));
+        let latest = uses_latest(strategy, deploy.stemcell_changed, previous);
+        let stored = match previous {
+            Some(previous) if !latest => previous.clone(),
+            _ => {
+                let options = options(definition, values, &deploy)?;
+                let mode = if dry {
+                    "no-overwrite"
+                } else {
+                    mode(definition, &deploy)
+                };
+                server
+                    .generate(&name, &definition.kind, &options, mode)
+                    .await?
+            }
+        };
+        all.push(Ensured {
+            name: name.clone(),
+            id: stored.id.clone(),
+            strategy: strategy.to_owned(),
+            latest,
+            generated: latest,
+        });
+        values.insert(&name, stored);
+    }
+    Ok(all)
+}
+
+fn uses_latest(strategy: &str, stemcell_changed: bool, previous: Option<&Stored>) -> bool {
+    strategy == "on-deploy"
+        || (stemcell_changed && strategy == "on-stemcell-change")
+        || previous.is_none()
+}
+
+/// What to do with a value that is there.
+fn mode<'a>(definition: &'a Definition, deploy: &Deploy<'_>) -> &'a str {
+    let converge = deploy.desired.features.converge_variables;
+    let default = if converge { "converge" } else { "no-overwrite" };
+    definition.update_mode.as_deref().unwrap_or(default)
+}
+
 /// A variable to be made.
 struct Missing {
     /// Index among the definitions.
@@ -144,9 +223,7 @@ pub async fn ensure(
     for (at, (definition, name)) in definitions.iter().zip(&names).enumerate() {
         let strategy = definition.update_strategy.as_deref().unwrap_or("on-deploy");
         let previous = deploy.previous.and_then(|previous| previous.get(name));
-        let use_latest = strategy == "on-deploy"
-            || (deploy.stemcell_changed && strategy == "on-stemcell-change")
-            || previous.is_none();
+        let use_latest = uses_latest(strategy, deploy.stemcell_changed, previous);
         let mut ensured = Ensured {
             name: name.clone(),
             id: String::new(),
@@ -231,9 +308,7 @@ fn keep(
     options: &Map<String, Value>,
 ) -> Option<Stored> {
     let (sealed, entry) = existing?;
-    let converge = deploy.desired.features.converge_variables;
-    let default = if converge { "converge" } else { "no-overwrite" };
-    let keep = match definition.update_mode.as_deref().unwrap_or(default) {
+    let keep = match mode(definition, deploy) {
         "overwrite" => false,
         "converge" => sealed.kind == definition.kind && entry.options == *options,
         _ => true,

@@ -8,10 +8,13 @@
 //!
 //! A variable's full name is `/<director>/<deployment>/<name>`, or the name itself if it begins with `/`.
 //!
-//! Upstream: config_server/ and an external config server; here the director is its own.
+//! - [`config_server`] asks CredHub instead, when director.yml names one.
+//!
+//! Upstream: config_server/, which always needs an external one; here the director can be its own.
 
 pub mod certificate;
 pub mod cipher;
+pub mod config_server;
 pub mod crypt;
 pub mod definition;
 pub mod deploy;
@@ -24,6 +27,7 @@ mod tests;
 pub mod values;
 
 pub use cipher::{Cipher, Entry};
+pub use config_server::ConfigServer;
 pub use definition::Definition;
 pub use deploy::{Ensured, ensure};
 pub use store::{Sealed, Store};

@@ -8,8 +8,8 @@ use bosh_director::db::Db;
 
 /// A PostgreSQL server of this test's own, on a socket in a temporary directory.
 pub(crate) struct Postgres {
-    server: Child,
-    directory: tempfile::TempDir,
+    pub(crate) server: Child,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Postgres {

@@ -101,6 +101,14 @@ impl Ended {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        let mut fixture = Self::without_workers().await;
+        let director = fixture.director.clone();
+        fixture.workers = tokio::spawn(tasks::run(director, 3, CancellationToken::new()));
+        fixture
+    }
+
+    /// A director whose tasks are for other processes.
+    pub(crate) async fn without_workers() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         for name in ["vms", "disks", "blobs"] {
@@ -123,7 +131,7 @@ impl Fixture {
             .await
             .unwrap()
             .id;
-        let workers = tokio::spawn(tasks::run(director.clone(), 3, CancellationToken::new()));
+        let workers = tokio::spawn(std::future::ready(()));
         let fixture = Self {
             director,
             world,
@@ -395,6 +403,7 @@ async fn start(path: &Path) -> (Config, nats::Server) {
         "record_events": true,
         "version": "1.0.0",
     });
+    put("director.json", &yaml.to_string());
     let raw: raw::Director = serde_json::from_value(yaml).unwrap();
     let mut config = Config::resolve(raw).unwrap();
     config.agent_wait_timeout = Duration::from_secs(5);
@@ -425,6 +434,10 @@ async fn assemble(
             .unwrap(),
         cpis: cpi::Registry::new(config.cpi.clone(), "uuid"),
         secrets: variables::Cipher::new(key).unwrap(),
+        config_server: config
+            .config_server
+            .as_ref()
+            .map(|config| variables::ConfigServer::new(config).unwrap()),
         templates: template::Pool::new(template::Options::default()),
         dns: dns::Publisher::default(),
         nats_ca: nats::ClientCa::load(&config.nats.client_ca).unwrap(),

@@ -118,6 +118,10 @@ impl Fixture {
         }
     }
 
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -101,11 +101,17 @@ async fn make(scope: &Scope, subject: &mut Subject) -> Result<Vm, Error> {
         }
     };
     match record(scope, subject, &agent_id, &created.vm_cid).await {
-        Ok(vm) => Ok(vm),
+        Ok(vm) => {
+            created.receipt.settle();
+            Ok(vm)
+        }
         Err(error) => {
             // Nobody would ever know of it.
-            if let Err(second) = cpi.delete_vm(&created.vm_cid, scope.log()).await {
-                tracing::error!(vm = created.vm_cid, error = %second, "VM that could not be recorded is still there");
+            match cpi.delete_vm(&created.vm_cid, scope.log()).await {
+                Ok(()) => created.receipt.settle(),
+                Err(second) => {
+                    tracing::error!(vm = created.vm_cid, error = %second, "VM that could not be recorded is still there");
+                }
             }
             Err(error)
         }

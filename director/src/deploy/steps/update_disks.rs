@@ -187,9 +187,10 @@ async fn made(scope: &Scope, subject: &Subject, disk: &Disk) -> Result<Row, Erro
     let cpi_name = vm.cpi.clone().unwrap_or_default();
     let cpi = scope.cpi(&cpi_name, None)?;
     let properties = filled(&disk.cloud_properties, &subject.values)?;
-    let cid = cpi
+    let created = cpi
         .create_disk(disk.size, properties, vm.cid.as_deref(), scope.log())
         .await?;
+    let cid = created.disk_cid;
     let new = NewDisk {
         instance_id: subject.id,
         disk_cid: cid.clone(),
@@ -200,11 +201,17 @@ async fn made(scope: &Scope, subject: &Subject, disk: &Disk) -> Result<Row, Erro
         cpi: cpi_name,
     };
     match db::disks::create(scope.db(), new).await {
-        Ok(row) => Ok(row),
+        Ok(row) => {
+            created.receipt.settle();
+            Ok(row)
+        }
         Err(error) => {
             // Nobody would ever know of it.
-            if let Err(second) = cpi.delete_disk(&cid, scope.log()).await {
-                tracing::error!(disk = cid, error = %second, "disk that could not be recorded is still there");
+            match cpi.delete_disk(&cid, scope.log()).await {
+                Ok(()) => created.receipt.settle(),
+                Err(second) => {
+                    tracing::error!(disk = cid, error = %second, "disk that could not be recorded is still there");
+                }
             }
             Err(error.into())
         }

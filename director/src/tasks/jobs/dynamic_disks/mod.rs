@@ -99,7 +99,8 @@ impl Work<'_> {
         properties.insert("name".into(), json!(name));
         let cpi = self.cpi_of(vm).await?;
         let vm_cid = vm.cid.as_deref();
-        let disk_cid = cpi.create_disk(size, properties, vm_cid, self.task).await?;
+        let created = cpi.create_disk(size, properties, vm_cid, self.task).await?;
+        let disk_cid = created.disk_cid;
         let new = NewDynamicDisk {
             name: name.to_owned(),
             disk_cid: disk_cid.clone(),
@@ -110,9 +111,13 @@ impl Work<'_> {
             availability_zone: availability_zone.map(str::to_owned),
         };
         match db::dynamic_disks::create(db, new).await {
-            Ok(disk) => Ok(disk),
+            Ok(disk) => {
+                created.receipt.settle();
+                Ok(disk)
+            }
             Err(error) => {
                 cpi.delete_disk(&disk_cid, self.task).await?;
+                created.receipt.settle();
                 Err(error.into())
             }
         }
