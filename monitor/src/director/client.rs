@@ -90,11 +90,16 @@ impl Error {
 impl Director {
     /// A client for these options; reads the CA files.
     pub fn new(options: &DirectorOptions) -> Result<Self, Error> {
+        Self::through(options, None)
+    }
+
+    /// The same through a proxy, instead of the environment's.
+    pub fn through(options: &DirectorOptions, proxy: Option<&str>) -> Result<Self, Error> {
         let ca = pem(options.director_ca_cert.as_deref())?;
         let uaa_ca = pem(options.uaa_ca_cert.as_deref())?.or_else(|| ca.clone());
         let shared = Shared {
-            http: client(ca)?,
-            uaa_http: client(uaa_ca)?,
+            http: client(ca, proxy)?,
+            uaa_http: client(uaa_ca, None)?,
             options: options.clone(),
             uaa: tokio::sync::OnceCell::new(),
         };
@@ -221,10 +226,14 @@ fn pem(path: Option<&str>) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// A client that trusts the given CAs only, or the machine's own without any.
-pub(crate) fn client(ca: Option<Vec<u8>>) -> Result<reqwest::Client, Error> {
+fn client(ca: Option<Vec<u8>>, proxy: Option<&str>) -> Result<reqwest::Client, Error> {
     let builder = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
+    let builder = match proxy {
+        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy).map_err(Error::Client)?),
+        None => builder,
+    };
     let builder = match ca {
         Some(pem) => {
             builder.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(Error::Client)?)

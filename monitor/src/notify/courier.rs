@@ -77,7 +77,8 @@ impl Courier {
         let free = self.planner.paused(now);
         // Heartbeats have fixed times where alerts have them.
         let ready = free.or_else(|| self.planner.tick(now).filter(|tick| *tick > now));
-        let deadline = [until, ready.filter(|_| !self.held.0.is_empty())];
+        let waited_for = free.is_some() || !self.held.0.is_empty();
+        let deadline = [until, ready.filter(|_| waited_for)];
         let deadline = deadline.into_iter().flatten().min();
         let room = self.manner.heartbeats.saturating_sub(self.held.0.len());
         // A target that is left alone leaves its heartbeats in the queue.
@@ -220,5 +221,74 @@ impl Courier {
                 self.held = (Vec::new(), 0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config;
+    use crate::notify::plan::Pacing;
+    use async_trait::async_trait;
+
+    /// Fails so often, and takes everything then.
+    struct Frail {
+        failures: usize,
+        taken: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl Target for Frail {
+        async fn alerts(&mut self, _: &[Arc<Alert>]) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn heartbeats(&mut self, heartbeats: &[Arc<Heartbeat>]) -> Result<(), Failure> {
+            if let Some(left) = self.failures.checked_sub(1) {
+                self.failures = left;
+                return Err(Failure::retry("not yet"));
+            }
+            self.taken.fetch_add(heartbeats.len(), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// Heartbeats are given up while a target is away; those that come later are taken when it is back, though no alert wakes
+    /// anybody up.
+    #[tokio::test(start_paused = true)]
+    async fn after_heartbeats_were_given_up_others_are_delivered() {
+        let (queue, heartbeats) = mpsc::channel(10);
+        let (closing, closed) = watch::channel(false);
+        let (taken, counters) = (Arc::new(AtomicUsize::new(0)), Arc::<Counters>::default());
+        let limits = config::Spool::default();
+        let spool = Spool::open("x", None, limits, counters.clone()).unwrap();
+        let courier = Courier {
+            plugin: "x".to_owned(),
+            target: Box::new(Frail {
+                failures: HEARTBEAT_TRIES as usize,
+                taken: taken.clone(),
+            }),
+            manner: Manner::default(),
+            spool: Arc::new(spool),
+            heartbeats,
+            planner: Planner::new(Pacing::default(), Instant::now()),
+            closing: closed,
+            counters: counters.clone(),
+            held: (Vec::new(), 0),
+        };
+        let worker = tokio::spawn(courier.run());
+        let beat = Arc::new(crate::notify::tsdb::tests::heartbeat(0));
+        queue.send(beat.clone()).await.unwrap();
+        while counters.lost.get() == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        queue.send(beat).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 1);
+        closing.send_replace(true);
+        worker.await.unwrap();
     }
 }

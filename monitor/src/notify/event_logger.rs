@@ -16,6 +16,7 @@ use crate::sync::chain;
 #[derive(Deserialize)]
 pub(super) struct Options {
     director: DirectorOptions,
+    http_proxy: Option<String>,
 }
 
 pub(super) struct EventLogger {
@@ -23,8 +24,12 @@ pub(super) struct EventLogger {
 }
 
 pub(super) fn new(options: Options) -> Result<(EventLogger, Manner), String> {
-    let director =
-        Director::new(&options.director).map_err(|error| format!("director: {}", chain(&error)))?;
+    let proxy = options
+        .http_proxy
+        .as_deref()
+        .filter(|proxy| !proxy.is_empty());
+    let director = Director::through(&options.director, proxy)
+        .map_err(|error| format!("director: {}", chain(&error)))?;
     Ok((EventLogger { director }, Manner::default()))
 }
 

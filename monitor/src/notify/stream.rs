@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -93,7 +94,7 @@ impl Stream {
         let kept = self
             .open
             .take()
-            .and_then(|mut open| (!open.gone()).then_some(open));
+            .and_then(|mut open| matches!(open.peer(), Peer::There).then_some(open));
         let mut open = match kept {
             Some(open) => open,
             None => match timeout(CONNECT, self.connect()).await {
@@ -135,17 +136,21 @@ impl Stream {
 }
 
 impl Open {
-    /// Whether the other side has closed. What it may say is not listened to.
-    fn gone(&mut self) -> bool {
+    /// What has become of the other side. What it may say is not listened to.
+    fn peer(&mut self) -> Peer {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let mut said = [0; 512];
         loop {
             let mut buffer = tokio::io::ReadBuf::new(&mut said);
             match std::pin::Pin::new(&mut self.io).poll_read(&mut context, &mut buffer) {
-                std::task::Poll::Ready(Ok(())) if buffer.filled().is_empty() => return true,
-                std::task::Poll::Ready(Ok(())) => {}
-                std::task::Poll::Ready(Err(_)) => return true,
-                std::task::Poll::Pending => return false,
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Peer::Ended,
+                Poll::Ready(Ok(())) => {}
+                // Over TLS: gone without a goodbye.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Peer::Ended;
+                }
+                Poll::Ready(Err(error)) => return Peer::Failed(error),
+                Poll::Pending => return Peer::There,
             }
         }
     }
@@ -157,24 +162,26 @@ impl Open {
             let mut waiting = 0;
             // SAFETY: the descriptor is open for as long as `self.socket`, and the request writes one int to the pointer.
             unsafe { unsent(self.socket.as_raw_fd(), &raw mut waiting) }?;
-            if waiting == 0 {
-                break;
+            // A reset empties the queue as well. One that has ended its own side may still have read ours.
+            if let Peer::Failed(error) = self.peer() {
+                return Err(error);
             }
-            if self.gone() {
-                return Err(io::ErrorKind::ConnectionReset.into());
+            if waiting == 0 {
+                return Ok(());
             }
             // A round trip at home is far below a millisecond, and elsewhere some dozens.
-            sleep(
-                (begun.elapsed() / 4).clamp(Duration::from_micros(200), Duration::from_millis(50)),
-            )
-            .await;
-        }
-        // A reset empties the queue as well.
-        match self.gone() {
-            true => Err(io::ErrorKind::ConnectionReset.into()),
-            false => Ok(()),
+            let pause = begun.elapsed() / 4;
+            sleep(pause.clamp(Duration::from_micros(200), Duration::from_millis(50))).await;
         }
     }
+}
+
+/// The other side of a connection.
+enum Peer {
+    There,
+    /// It will say no more.
+    Ended,
+    Failed(io::Error),
 }
 
 nix::ioctl_read_bad!(

@@ -324,3 +324,47 @@ async fn what_a_server_refuses_for_good_is_given_up_and_what_it_puts_off_is_not(
     assert_eq!((stats.lost, stats.failed, stats.spooled), (1, 2, 0));
     Ok(())
 }
+
+/// A proxy of the entry's own is where the requests go, whatever the URL.
+#[tokio::test]
+async fn a_proxy_of_its_own() -> anyhow::Result<()> {
+    let (dir, proxy) = (tempfile::tempdir()?, Listener::start().await?);
+    let through = format!("http://{}", proxy.addr);
+    let url = "http://nowhere.test/hook";
+    let director =
+        json!({ "endpoint": "http://director.nowhere.test:25555", "user": "hm", "password": "hm" });
+    let entry = |name: &str, options: Value| json!({ "name": name, "events": ["alert"], "options": options });
+    let plugins = json!([
+        entry("webhook", json!({ "url": url, "http_proxy": through })),
+        entry(
+            "pagerduty",
+            json!({ "url": url, "service_key": "k", "http_proxy": through })
+        ),
+        entry(
+            "event_logger",
+            json!({ "director": director, "http_proxy": through })
+        ),
+    ]);
+    // What the director says of itself is asked for first, and has to be JSON.
+    let dispatcher = start(dir.path(), plugins)?;
+    publish(&dispatcher, alert("one"));
+    let calls = until("all three", || {
+        let calls = proxy.calls();
+        let asked = |path: &str| calls.iter().any(|call| call.path.ends_with(path));
+        (asked("/info")
+            && calls
+                .iter()
+                .filter(|call| call.path.ends_with("/hook"))
+                .count()
+                == 2)
+            .then_some(calls)
+    })
+    .await?;
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.headers["host"].contains("nowhere.test")),
+        "{calls:?}"
+    );
+    Ok(())
+}

@@ -174,6 +174,36 @@ async fn what_answers_500_is_tried_until_it_does_not() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A target that was away for long enough to cost some heartbeats has those that come later.
+#[tokio::test]
+async fn metrics_flow_again_when_their_target_is_back() -> anyhow::Result<()> {
+    let (dir, server) = (tempfile::tempdir()?, Collector::start(None).await?);
+    let mut door = Door::new(server.addr, Way::Refuses).await?;
+    let options = json!({ "host": "127.0.0.1", "port": door.addr.port() });
+    let plugin =
+        json!([{ "name": "tsdb", "id": "tsdb", "events": ["heartbeat"], "options": options }]);
+    let dispatcher = start(dir.path(), plugin)?;
+    dispatcher.publish(&crate::support::heartbeat("early"));
+    until("some failures", || {
+        (stats(&dispatcher, "tsdb").failed >= 2).then_some(())
+    })
+    .await?;
+    door.set(Way::Open).await?;
+    server.lines(15).await?;
+    door.set(Way::Refuses).await?;
+    dispatcher.publish(&crate::support::heartbeat("late"));
+    until("another failure", || {
+        (stats(&dispatcher, "tsdb").failed >= 3).then_some(())
+    })
+    .await?;
+    door.set(Way::Open).await?;
+    let lines = server.lines(30).await?;
+    assert!(lines[29].contains("id=late"), "{}", lines[29]);
+    dispatcher.publish(&crate::support::heartbeat("later"));
+    server.lines(45).await?;
+    Ok(())
+}
+
 /// Heartbeats that a hanging target does not take cost its alerts nothing.
 #[tokio::test]
 async fn a_flood_of_heartbeats_displaces_no_alert() -> anyhow::Result<()> {
