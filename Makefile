@@ -2,11 +2,11 @@
 
 # The agent, static, as it goes into a stemcell.
 MUSL  := x86_64-unknown-linux-musl
-CACHE := $(CURDIR)/.cache
 
-.PHONY: demo demo-down test browser bench check unit scenarios deps tools agent build debug
+.PHONY: demo demo-down test browser bench check unit debug deps tools
 
-demo: deps
+demo:
+	@tests/install-deps
 	@echo "==> building (release)"
 	cargo build --release -p bosh-director -p bosh-local-cpi -p bosh-monitor -p bosh-stemcell-builder -p bosh-tests
 	cargo build --profile lean --target $(MUSL) -p bosh-agent
@@ -49,7 +49,7 @@ bench: deps
 	    target/release/bench $(ONLY)
 
 deps:
-	@tests/install-deps
+	@tests/install-deps --test
 
 tools:
 	@tests/install-deps --tools
