@@ -1,5 +1,9 @@
 //! The corpus of the fuzz target `monitrc` on the stable compiler, as it is and broken in every way that is cheap: no text
 //! makes the grammar panic or take long, and errors name a line that exists.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,14 +56,15 @@ fn good_files_are_taken_and_bad_ones_refused() {
     assert!(corpus.len() >= 9, "the corpus is there");
     for (file, bytes) in corpus {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let good = ["job", "monitrc", "kinds", "crlf", "quotes"].contains(&name.as_str());
         let result = load(&bytes);
-        assert_eq!(
-            result.errors.is_empty(),
-            good,
-            "{name}: {:?}",
-            result.errors
-        );
+        // What the fuzzer adds may be either.
+        match name.as_str() {
+            "job" | "monitrc" | "kinds" | "crlf" | "quotes" => {
+                assert!(result.errors.is_empty(), "{name}: {:?}", result.errors);
+            }
+            "bytes" | "circle" | "huge" | "open" => assert!(!result.errors.is_empty(), "{name}"),
+            _ => {}
+        }
         for end in 0..bytes.len() {
             load(&bytes[..end]);
         }

@@ -1,4 +1,8 @@
 //! The supervisor as a program of its own: killed again and again, mailing its alerts, and under operators' hands.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod yard;
 

@@ -333,7 +333,7 @@ impl<'a> Lexer<'a> {
             // The longer reading counts: `'a b'c` is two words, `'a'bc` is one with its quotes.
             let plain = self
                 .rest
-                .find(|c| matches!(c, ' ' | '\t' | '\n' | '"'))
+                .find([' ', '\t', '\n', '"'])
                 .unwrap_or(self.rest.len());
             let quoted = self
                 .rest
