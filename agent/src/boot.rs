@@ -24,7 +24,7 @@ pub enum Error {
         step: &'static str,
         /// Why.
         #[source]
-        source: settings::Error,
+        source: Box<settings::Error>,
     },
     /// A disk that is gone.
     #[error("Disk {0} is not attached")]
@@ -60,7 +60,10 @@ impl<T> Step<T> for Result<T, platform::Error> {
 
 impl<T> Step<T> for Result<T, settings::Error> {
     fn step(self, step: &'static str) -> Result<T, Error> {
-        self.map_err(|source| Error::Settings { step, source })
+        self.map_err(|source| Error::Settings {
+            step,
+            source: Box::new(source),
+        })
     }
 }
 

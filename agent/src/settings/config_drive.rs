@@ -50,7 +50,7 @@ async fn load(platform: &dyn Platform, disks: &[PathBuf], path: &str) -> Result<
             Err(error) => {
                 let shown = &error as &dyn std::error::Error;
                 tracing::warn!(disk = %disk.display(), error = shown, "no config drive");
-                last = Some(error);
+                last = Some(Box::new(error));
             }
         }
     }

@@ -105,7 +105,7 @@ pub enum Error {
         path: String,
         /// Why the last disk was none; `None` if there is no disk to try.
         #[source]
-        source: Option<platform::Error>,
+        source: Option<Box<platform::Error>>,
     },
     /// The CD cannot be read. The words are upstream's.
     #[error("Reading files from CDROM")]

@@ -1,7 +1,7 @@
 //! Directories and services that are set up once per boot. Upstream: platform/linux_platform.go.
 
 use super::{Linux, mounts};
-use crate::platform::{Error, Owner, command::Command, files, group, owner};
+use crate::platform::{Error, Owner, files, group, owner};
 use bosh_protocol::settings::{JobDir, RunDir};
 use nix::mount::MsFlags;
 use serde::{Deserialize, Serialize};

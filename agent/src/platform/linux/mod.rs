@@ -45,6 +45,7 @@ use bosh_protocol::{
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// How a family of stemcells wants its network and its certificates.
@@ -63,6 +64,8 @@ pub struct Linux {
     dirs: Dirs,
     options: Options,
     family: Family,
+    /// How long a fixed address may take to appear.
+    address_deadline: Duration,
     recent: devices::Recent,
 }
 
@@ -73,6 +76,7 @@ impl Linux {
             dirs,
             options,
             family: Family::default(),
+            address_deadline: net::ADDRESSES,
             recent: devices::Recent::default(),
         }
     }

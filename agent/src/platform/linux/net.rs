@@ -21,7 +21,7 @@ const NETWORKD: &str = "/etc/systemd/network";
 const SCRIPTS: &str = "/etc/sysconfig/network-scripts";
 const DHCLIENT: &str = "/etc/dhcp/dhclient.conf";
 /// How long an address may take to appear. Upstream: ten attempts a second apart.
-const ADDRESSES: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+pub(super) const ADDRESSES: Duration = Duration::from_secs(10);
 /// How often, and how far apart, an address is announced. Upstream: platform/provider.go.
 const ANNOUNCEMENTS: u32 = 20;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
@@ -148,10 +148,10 @@ impl Linux {
 
     /// A dhclient that is not needed any more goes on, and resolvconf keeps what it said. Failures matter to nobody.
     async fn forget_leases(&self) {
-        if let Some(pkill) = self.tool("pkill") {
-            if let Err(error) = pkill.arg("dhclient").run().await {
-                tracing::debug!(%error, "no dhclient to end");
-            }
+        if let Some(pkill) = self.tool("pkill")
+            && let Err(error) = pkill.arg("dhclient").run().await
+        {
+            tracing::debug!(%error, "no dhclient to end");
         }
         for name in physical(&self.dirs).unwrap_or_default().values() {
             let Some(resolvconf) = self.tool("resolvconf") else {
@@ -198,7 +198,7 @@ impl Linux {
             return Ok(());
         }
         let wanted: Vec<(&str, IpAddr)> = fixed(plan).collect();
-        let deadline = tokio::time::Instant::now() + ADDRESSES;
+        let deadline = tokio::time::Instant::now() + self.address_deadline;
         loop {
             let there = addresses()?;
             let is_there = |(name, ip): &(&str, IpAddr)| {

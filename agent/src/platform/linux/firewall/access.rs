@@ -39,14 +39,14 @@ pub fn enable() -> Result<String, Error> {
     }
     let vcap = user(&Dirs::new("/var/vcap"), "vcap").map_err(Error::NoUser)?;
     let prefix = format!("{LOG}UID {} match: ", vcap.uid);
-    let rule = Rule::default().of_user(vcap.uid).to_monit().log(&prefix);
+    let rule = Rule::default().of_user(vcap.uid).at_monit().log(&prefix);
     allow(&format!("uid-{}", vcap.uid), rule)?;
     Ok(format!("user {}", vcap.uid))
 }
 
 fn of_group(inode: u64) -> Rule {
     let prefix = format!("{LOG}cgroup match: ");
-    Rule::default().of_cgroup(inode).to_monit().log(&prefix)
+    Rule::default().of_cgroup(inode).at_monit().log(&prefix)
 }
 
 /// Adds a rule in place of those that the same name had: a control group made anew is another one.

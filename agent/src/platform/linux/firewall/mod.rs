@@ -76,8 +76,8 @@ fn monit() -> io::Result<()> {
     for rule in [
         Rule::default().jump(MONIT_JOBS),
         Rule::default().established().accept(),
-        Rule::default().of_user(0).to_monit().accept(),
-        Rule::default().to_monit().drop(),
+        Rule::default().of_user(0).at_monit().accept(),
+        Rule::default().at_monit().drop(),
     ] {
         batch.add_rule(TABLE, MONIT, &rule, "");
     }

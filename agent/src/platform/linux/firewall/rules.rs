@@ -86,7 +86,7 @@ impl Rule {
     }
 
     /// To monit's interface. monit listens to no IPv6.
-    pub(super) fn to_monit(self) -> Self {
+    pub(super) fn at_monit(self) -> Self {
         self.to(IpAddr::V4(Ipv4Addr::LOCALHOST), super::MONIT_PORT)
     }
 

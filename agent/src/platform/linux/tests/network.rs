@@ -116,7 +116,7 @@ impl Wired {
     }
 
     /// Gives 10.7.0.20 to whoever asks.
-    fn dhcp_server(&self) -> Background {
+    fn dhcp_server(&self, peer: &str) -> Background {
         self.machine.helper(
             "leased",
             "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nip addr add \"$ip/$mask\" dev \"$interface\"\n\
@@ -126,13 +126,13 @@ impl Wired {
         let leases = self.machine.path("leases");
         fs::write(&leases, "").unwrap();
         let text = format!(
-            "start 10.7.0.20\nend 10.7.0.20\ninterface peer0\nlease_file {}\noption subnet 255.255.0.0\n\
+            "start 10.7.0.20\nend 10.7.0.20\ninterface {peer}\nlease_file {}\noption subnet 255.255.0.0\n\
              option router 10.7.0.1\npidfile {}\n",
             leases.display(),
             self.machine.path("pid").display(),
         );
         fs::write(&config, text).unwrap();
-        self.next_door("ip addr add 10.7.0.1/16 dev peer0");
+        self.next_door(&format!("ip addr add 10.7.0.1/16 dev {peer}"));
         self.serve(&["busybox", "udhcpd", "-f", config.to_str().unwrap()])
     }
 
@@ -241,11 +241,12 @@ async fn fixed_addresses_of_both_kinds_a_route_and_an_alias() {
 
 #[tokio::test]
 async fn an_address_that_does_not_come_stops_the_boot() {
-    let wired = Wired::new(systemd(), 1);
+    let mut wired = Wired::new(systemd(), 1);
     let networks = || serde_json::json!({"a": static_v4()});
     wired.set_up(networks()).await.unwrap();
     run("ip", &["addr", "flush", "dev", "eth0"]);
     run("ip", &["addr", "add", "10.0.0.77/24", "dev", "eth0"]);
+    wired.machine.linux.address_deadline = Duration::from_secs(1);
     let error = wired.set_up(networks()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -284,7 +285,7 @@ async fn neighbours_hear_of_a_fixed_address() {
 #[tokio::test]
 async fn an_address_from_dhcp_is_filled_in() {
     let wired = Wired::new(systemd(), 1);
-    let _server = wired.dhcp_server();
+    let _server = wired.dhcp_server("peer0");
     // As sources of settings do before anything is known.
     let any = serde_json::json!({"eth0": {"type": "dynamic", "dns": ["10.7.0.2"]}});
     wired.set_up(any).await.unwrap();
@@ -437,7 +438,7 @@ async fn centos_has_network_scripts() {
 async fn a_machine_boots_from_a_metadata_service_that_dhcp_leads_to() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let wired = Wired::new(systemd(), 1);
-    let _dhcp = wired.dhcp_server();
+    let _dhcp = wired.dhcp_server("peer0");
     let web = wired.machine.path("web");
     fs::create_dir(&web).unwrap();
     fs::write(web.join("keys"), "ssh-rsa FROM-IAAS").unwrap();
@@ -493,4 +494,94 @@ async fn a_machine_boots_from_a_metadata_service_that_dhcp_leads_to() {
     let enabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/accept_ra").unwrap();
     assert_eq!(enabled, "1\n");
     assert!(run("nft", &["list", "tables"]).contains("inet bosh_agent"));
+}
+
+/// The daemon itself, restarted as a stemcell's helper would.
+const NETWORKD: &str = r#"#!/bin/bash
+bosh=$(cd "$(dirname "$0")/.." && pwd)
+[ ! -f "$bosh/networkd" ] || kill "$(cat "$bosh/networkd")"
+/lib/systemd/systemd-networkd > "$bosh/networkd.log" 2>&1 &
+echo $! > "$bosh/networkd"
+"#;
+
+/// Ends the daemon.
+struct Networkd(PathBuf);
+
+impl Networkd {
+    /// It has nothing of the machine but its program: no bus, no udev, and the files of this test.
+    fn prepare(machine: &Machine) -> Self {
+        machine.helper("restart_networking", NETWORKD);
+        let none = None::<&str>;
+        let read_only = MsFlags::MS_RDONLY;
+        mount(Some("sysfs"), "/sys", Some("sysfs"), read_only, none).unwrap();
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        for dir in ["links", "leases", "lldp"] {
+            fs::create_dir_all(Path::new("/run/systemd/netif").join(dir)).unwrap();
+        }
+        run("chown", &["-R", "systemd-network", "/run/systemd/netif"]);
+        let files = machine.path("etc/systemd/network");
+        fs::create_dir_all(&files).unwrap();
+        bind(&files, "/etc/systemd/network");
+        Self(machine.path("var/vcap/bosh/networkd"))
+    }
+}
+
+impl Drop for Networkd {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(&self.0).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse() {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+#[tokio::test]
+async fn systemd_networkd_does_what_its_files_say() {
+    let mut wired = Wired::new(systemd(), 2);
+    let _networkd = Networkd::prepare(&wired.machine);
+    let _dhcp = wired.dhcp_server("peer1");
+    wired.machine.linux.address_deadline = Duration::from_secs(60);
+    let networks = serde_json::json!({
+        "a": static_v4(),
+        "b": {"ip": "fd00::5", "netmask": "ffff:ffff:ffff:ffff::", "mac": MAC0},
+        "c": {"ip": "10.0.9.1", "netmask": "255.255.255.0", "alias": "eth0:1"},
+        "d": {"type": "dynamic", "mac": MAC1},
+    });
+    wired.set_up(networks.clone()).await.unwrap();
+    let says = |what: &[&str], expected: &str| {
+        eventually(&format!("ip {what:?}: {expected}"), || {
+            run("ip", what).contains(expected)
+        });
+    };
+    says(
+        &["-o", "addr", "show", "eth0"],
+        "inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0",
+    );
+    says(
+        &["-o", "addr", "show", "eth0"],
+        "inet 10.0.9.1/24 brd 10.0.9.255 scope global eth0:1",
+    );
+    says(&["-o", "addr", "show", "eth0"], "inet6 fd00::5/64");
+    says(&["route", "get", "192.168.1.1"], "via 10.0.0.254 dev eth0");
+    says(&["-o", "addr", "show", "eth1"], "inet 10.7.0.20/16");
+    let default = run("ip", &["route", "show", "default"]);
+    assert_eq!(
+        default.lines().count(),
+        1,
+        "only one network is the default one: {default}"
+    );
+    assert!(
+        default.starts_with("default via 10.0.0.1 dev eth0"),
+        "{default}"
+    );
+
+    // Another address: the daemon is told.
+    let mut moved = networks;
+    moved["a"]["ip"] = "10.0.0.6".into();
+    wired.set_up(moved).await.unwrap();
+    says(
+        &["-o", "addr", "show", "eth0"],
+        "inet 10.0.0.6/24 brd 10.0.0.255",
+    );
 }
