@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use super::Refusal;
 use crate::event::Alert;
 
-/// The largest alert that is read. The largest that upstream's agents send, of a whole SSH log's line, is far below.
-pub const MAX_ALERT: usize = 512 * 1024;
+/// The largest message that is read; agents send a few kilobytes. What is larger is refused unread, faster than it can come:
+/// so whatever an agent sends does not pile up.
+pub const MAX_MESSAGE: usize = 128 * 1024;
 
 /// How much is kept of one text in an alert; the rest is cut off and said to be.
 pub const MAX_TEXT: usize = 16 * 1024;
@@ -33,11 +34,15 @@ pub fn check_agent(id: &str) -> Result<(), Refusal> {
     sound.then_some(()).ok_or(Refusal::Subject)
 }
 
+/// Whether a message may be as large as this.
+pub fn check_size(payload: &[u8]) -> Result<(), Refusal> {
+    let sound = payload.len() <= MAX_MESSAGE;
+    sound.then_some(()).ok_or(Refusal::Size(payload.len()))
+}
+
 /// The JSON object of an alert.
 pub fn object(payload: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    if payload.len() > MAX_ALERT {
-        return Err(Refusal::Size(payload.len()));
-    }
+    check_size(payload)?;
     serde_json::from_slice(payload).map_err(|error| Refusal::json(&error))
 }
 
@@ -134,7 +139,7 @@ mod tests {
         assert!(matches!(object(b""), Err(Refusal::Json(_))));
         assert!(matches!(object(b"[1]"), Err(Refusal::Shape(_))));
         assert!(matches!(
-            object(&vec![b' '; MAX_ALERT + 1]),
+            object(&vec![b' '; MAX_MESSAGE + 1]),
             Err(Refusal::Size(_))
         ));
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(9999), "]".repeat(9999));

@@ -11,7 +11,7 @@
 //! A leader says so twice per interval. Its right to act ends 1.25 intervals after it *sent* the last of those that it heard
 //! again itself. A follower that has been connected all the time and has *heard* no leader for 1.5 intervals claims the lease,
 //! claims it again a little later, and leads once it has heard both of its claims again and no better one in between.
-//! So a dead leader is replaced within two intervals, and as every server delivers in one order to each of its clients, a
+//! A follower says once per interval that it is there, so that the leader knows. So a dead leader is replaced within two intervals, and as every server delivers in one order to each of its clients, a
 //! leader's right has ended before anyone else's begins.
 //!
 //! What happens at the edges:

@@ -10,6 +10,9 @@ use super::{Message, Role};
 /// Own messages that may be on their way at once; older ones no longer count when they come back.
 const UNDERWAY: usize = 64;
 
+/// How many alerts one message may tell of; beyond, they are given twice rather than not at all.
+const HANDLED: usize = 10_000;
+
 /// What a monitor may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -43,6 +46,8 @@ pub struct Lease {
     /// Whether another monitor was ever heard.
     company: bool,
     handled: Vec<u64>,
+    /// When it was last said that this monitor stands by.
+    stood_by: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,7 @@ impl Lease {
             mute: false,
             company: false,
             handled: Vec::new(),
+            stood_by: None,
         }
     }
 
@@ -159,7 +165,7 @@ impl Lease {
 
     /// Takes note that an alert has been handed to the plugins.
     pub fn handled(&mut self, key: u64) {
-        if self.company {
+        if self.handled.len() < HANDLED {
             self.handled.push(key);
         }
     }
@@ -197,6 +203,11 @@ impl Lease {
                         at: now,
                     };
                     return Some(message);
+                }
+                let due = self.stood_by.is_none_or(|said| long(said, 1.));
+                if due && self.leader.is_some() && !long(quiet, 1.) {
+                    self.stood_by = Some(now);
+                    return Some(self.say(Role::Standby, now));
                 }
             }
             Phase::Claimed { first, at } => {
@@ -249,6 +260,7 @@ impl Lease {
             self.company = true;
         }
         match (message.role, self.phase) {
+            (Role::Standby, _) => {}
             (Role::Gone, _) => {
                 // Whoever is left needs no patience, unless it has just come.
                 let patience = self.interval.mul_f64(1.5);

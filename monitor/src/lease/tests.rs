@@ -214,7 +214,6 @@ fn a_farewell_is_followed_at_once() {
     let (now, step) = (world.now(), world.step);
     let farewell = world.monitors[first].lease.farewell(now).unwrap();
     world.monitors[first].outbox.push_back((step, farewell));
-    world.step();
     world.monitors[first].dead = true;
     assert_eq!(world.until_led(60), Some(1 - first));
 }
@@ -243,6 +242,15 @@ fn one_that_may_not_publish_acts_as_upstreams_would() {
     assert_eq!(lease.standing(now), Standing::Undecided);
     lease.muted(true);
     assert_eq!(lease.standing(now), Standing::Leader);
+}
+
+#[test]
+fn a_leader_learns_of_a_follower() {
+    let mut world = World::new(2);
+    let first = world.until_led(TWO).unwrap();
+    world.run(TWO);
+    assert!(!world.monitors[first].lease.alone());
+    assert!(!world.monitors[1 - first].lease.alone());
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub const SUBJECT: &str = "hm.agent.shutdown.bosh-monitor-lease";
 pub enum Role {
     /// It acts.
     Leader,
+    /// It does not, but would if nobody else did: said once per interval, so that the leader knows.
+    Standby,
     /// It would like to.
     Candidate,
     /// It will, once it has heard this itself.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Agent, Deployment, Id, Instance, JobState, Place, SAMPLE_EVERY, Told};
 use crate::event::Heartbeat;
-use crate::intake::{Beat, Refusal, Timestamp};
+use crate::intake::{Beat, Refusal, Timestamp, message};
 
 /// The most agents without deployment that are kept: a bus that is flooded with invented ids takes no more memory.
 const MAX_UNMANAGED: usize = 100_000;
@@ -227,6 +227,7 @@ impl Registry {
         wall: i64,
         wanted: bool,
     ) -> Result<Option<Heartbeat>, Refusal> {
+        message::check_size(payload)?;
         let beat = Beat::read(payload).map_err(|error| Refusal::json(&error))?;
         let at = self.millis(now);
         let key = Id::from(id);

@@ -322,7 +322,7 @@ fn few_or_long_silent_agents_are_no_mass_outage() {
         world.analyze(at + 30);
         assert_eq!(world.outage, None);
     }
-    assert_eq!(world.analyze(4030).alerts.len(), 39 + 1);
+    assert_eq!(world.analyze(4030).alerts.len(), 40 + 1);
 }
 
 #[test]

@@ -28,6 +28,7 @@ async fn hostile_messages_are_counted_and_nothing_else() -> anyhow::Result<()> {
     let client = bus.client().await?;
     let mut sent = std::collections::BTreeMap::<_, f64>::new();
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(400_000), "]".repeat(400_000));
+    let shallow = format!("{{\"a\":{}{}}}", "[".repeat(40_000), "]".repeat(40_000));
     let long = "x".repeat(1_000_000);
     // Somebody else's VM, to be repaired.
     let forged = json!({
@@ -41,8 +42,13 @@ async fn hostile_messages_are_counted_and_nothing_else() -> anyhow::Result<()> {
             ("heartbeat", "no".to_owned(), Some("not_json")),
             ("heartbeat", String::new(), Some("not_json")),
             ("heartbeat", "[]".into(), Some("not_an_object")),
-            ("heartbeat", deep.clone(), None),
-            ("heartbeat", format!("{{\"job_state\":\"{long}\"}}"), None),
+            ("heartbeat", deep.clone(), Some("oversized")),
+            ("heartbeat", shallow.clone(), None),
+            (
+                "heartbeat",
+                format!("{{\"job_state\":\"{long}\"}}"),
+                Some("oversized"),
+            ),
             (
                 "heartbeat",
                 format!(

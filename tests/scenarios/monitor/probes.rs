@@ -142,7 +142,7 @@ async fn prometheus_reads_everything_and_not_too_much() -> anyhow::Result<()> {
     );
     let text = response.text().await?;
     assert_eq!(text.matches("bosh_instance_up{").count(), 20);
-    let mut parser = Command::new("python3")
+    let mut parser = Command::new("/usr/bin/python3")
         .args(["-c", PARSER])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -249,7 +249,8 @@ async fn tokens_of_a_uaa_are_used_until_they_expire() -> anyhow::Result<()> {
         known.tokens += 1;
         known.token_lifetime = Some(30);
     }
-    let (before, seen) = (director.known().tokens, director.known().polls);
+    let before = director.known().tokens;
+    let seen = director.known().polls;
     polls(seen + 3).await?;
     assert!(director.known().tokens >= before + 3, "each was renewed");
     Ok(())
