@@ -139,7 +139,7 @@ async fn keep(
     let name = path.display().to_string();
     loop {
         match start(&path) {
-            Ok(child) => match feed(child, &mut lines, &name).await {
+            Ok(child) => match feed(child, &mut lines, &mut ended, &name).await {
                 Ended::Well => {
                     tracing::info!("json: {name} has ended");
                     // Whatever comes now has nobody to go to.
@@ -176,7 +176,12 @@ enum Ended {
 }
 
 /// Feeds a program until it or the queue has ended. A line that it died of is lost; the next one is for its successor.
-async fn feed(mut child: Child, lines: &mut mpsc::Receiver<Arc<str>>, name: &str) -> Ended {
+async fn feed(
+    mut child: Child,
+    lines: &mut mpsc::Receiver<Arc<str>>,
+    ended: &mut watch::Receiver<bool>,
+    name: &str,
+) -> Ended {
     let chatter = [
         child
             .stdout
@@ -208,6 +213,10 @@ async fn feed(mut child: Child, lines: &mut mpsc::Receiver<Arc<str>>, name: &str
                 stdin.write_all(line.as_bytes()).await?;
                 stdin.flush().await
             } => written,
+            () = overdue(ended) => {
+                tracing::warn!("json: {name} does not read to the end and is killed");
+                return Ended::NoMore;
+            }
         };
         if let Err(error) = written {
             // It does not read any more, which is no reason to end it.
@@ -217,6 +226,13 @@ async fn feed(mut child: Child, lines: &mut mpsc::Receiver<Arc<str>>, name: &str
     };
     chatter.into_iter().flatten().for_each(|task| task.abort());
     ended
+}
+
+/// The monitor has begun to end a while ago.
+async fn overdue(ended: &mut watch::Receiver<bool>) {
+    // Without its sender the monitor is gone altogether.
+    _ = ended.wait_for(|ended| *ended).await;
+    sleep(FAREWELL).await;
 }
 
 fn judge(status: std::io::Result<std::process::ExitStatus>) -> Ended {
