@@ -104,6 +104,16 @@ impl Agent {
             .clone()
     }
 
+    /// Whether the blobstore of these settings could be used.
+    pub fn check_blobstore(&self, settings: &Settings) -> Result<(), bosh_blobstore::Error> {
+        let blobstore = settings.blobstore();
+        Store::open(
+            &blobstore.provider,
+            &Value::Object(blobstore.options.clone()),
+        )
+        .map(drop)
+    }
+
     /// Takes up new addresses and credentials of blobstore and message bus.
     pub fn reconnect(&self) -> Result<(), bosh_blobstore::Error> {
         let tools = Tools::new(

@@ -5,6 +5,7 @@
 //! | [`config`] | command line and agent.json |
 //! | [`settings`] | what the infrastructure and the director say about this VM |
 //! | [`boot`] | from a machine that has just come up to one that answers |
+//! | [`once`] | who must not come up twice |
 //! | [`mbus`] | the message bus |
 //! | [`rpc`] | the methods, one file each, and long-running tasks |
 //! | [`script`] | lifecycle scripts, drain scripts and errands |
@@ -27,6 +28,7 @@ pub mod heartbeat;
 pub mod jobs;
 pub mod log;
 pub mod mbus;
+pub mod once;
 pub mod platform;
 pub mod rpc;
 pub mod run;

@@ -18,7 +18,7 @@ use crate::platform::linux::Linux;
 use crate::platform::{Dirs, Owner, Platform};
 use crate::settings::{self, Sources};
 use crate::supervisor::{self, MonitAlert};
-use crate::{alerts, boot, heartbeat, mbus, rpc, spec};
+use crate::{alerts, boot, heartbeat, mbus, once, rpc, spec};
 
 /// Where monit's HTTP interface is.
 const MONIT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2822);
@@ -38,6 +38,10 @@ pub async fn run(flags: Flags, shutdown: impl Future<Output = ()>) -> Result<()>
         booted = boot::run(&*platform, &settings) => booted.context("Running bootstrap")?,
         // Nothing runs yet that would have to be told.
         () = &mut shutdown => return Ok(()),
+    }
+
+    if !once::may_start(&settings.get(), &dirs).context("Registering start")? {
+        bail!("Refusing to boot");
     }
 
     let monit_dir = dirs.monit();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use bosh_protocol::Secret;
 use bosh_protocol::settings::CertKeyPair;
+use bosh_protocol::{Secret, Settings};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::combinators::BoxBody;
@@ -172,6 +172,17 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
             drop(permit);
         });
     }
+}
+
+/// Whether these settings could be served.
+pub(super) fn check(settings: &Settings) -> Result<(), Error> {
+    let url = settings
+        .mbus_urls()
+        .into_iter()
+        .next()
+        .ok_or(Error::NoUrl)?;
+    Endpoint::parse(&url)?;
+    server_config(settings.mbus_cert()).map(drop)
 }
 
 struct Server {

@@ -48,6 +48,15 @@ fn scheme(settings: &Settings) -> Result<String, Error> {
     Ok(scheme.unwrap_or_default().to_owned())
 }
 
+/// Whether the message bus of these settings could be used; nobody is connected to.
+pub fn check(settings: &Settings) -> Result<(), Error> {
+    match scheme(settings)?.as_str() {
+        "nats" | "tls" => connection::Target::new(settings).map(drop),
+        "https" => https::check(settings),
+        other => Err(Error::UnknownScheme(other.to_owned())),
+    }
+}
+
 /// Whether the message bus of the settings is NATS.
 fn is_nats(settings: &Settings) -> bool {
     scheme(settings).is_ok_and(|scheme| matches!(scheme.as_str(), "nats" | "tls"))

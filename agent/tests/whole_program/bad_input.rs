@@ -197,6 +197,39 @@ async fn too_few_arguments_are_counted() {
 }
 
 #[tokio::test]
+async fn settings_that_cannot_be_used_are_not_kept() {
+    let (nats, mut agent, mut director) = ready().await;
+    let cert = nats.ca.agent(ID).settings();
+    for (update, expected) in [
+        (
+            json!({"mbus": {"urls": ["gopher://x"], "cert": cert}}),
+            "Using the new message bus: Message Bus Handler with scheme gopher could not be found",
+        ),
+        (
+            json!({"mbus": {"urls": [nats.url()], "cert": {"ca": cert["ca"], "certificate": "?", "private_key": "?"}}}),
+            "Using the new message bus: ",
+        ),
+        (
+            json!({"blobstores": [{"provider": "dav", "options": {}}]}),
+            "Using the new blobstore: ",
+        ),
+        (
+            json!({"disk_associations": [{"name": "d", "cid": "none"}]}),
+            "Fetching disk settings: Persistent disk with volume id 'none' could not be found",
+        ),
+    ] {
+        let error = director
+            .task("update_settings", json!([update]))
+            .await
+            .expect_err(&update.to_string());
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(!agent.base().join("bosh/update_settings.json").exists());
+    agent.restart();
+    director.wait_until_ready().await;
+}
+
+#[tokio::test]
 async fn hostile_names_lead_nowhere() {
     let (_nats, agent, mut director) = applied().await;
     let before = belongings(&agent, &mut director).await;
