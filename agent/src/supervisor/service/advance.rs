@@ -184,7 +184,7 @@ impl Machine {
                 },
                 intent,
             ) => {
-                let well = pid.is_some() && entry.is_ready();
+                let well = pid.is_some() && (entry.is_ready() || entry.must_stop());
                 if now < deadline && (running || !well) {
                     return false;
                 }
@@ -209,7 +209,8 @@ impl Machine {
                 true
             }
             (Phase::Starting { run, deadline }, intent) => {
-                if pid.is_some() && entry.is_ready() {
+                // One that is to be stopped need not get ready before.
+                if pid.is_some() && (entry.is_ready() || entry.must_stop()) {
                     let entry = &mut self.entries[at];
                     entry.phase = Phase::Rest;
                     if intent == Some(Intent::Start) {

@@ -213,7 +213,8 @@ impl Entry {
     /// Whether others may rely on it.
     pub(super) fn is_up(&self) -> bool {
         if self.is_process() {
-            self.pid.is_some() && self.phase == Phase::Rest && !self.must_stop()
+            let rests = self.phase == Phase::Rest && !self.must_stop();
+            self.pid.is_some() && rests && self.is_ready()
         } else {
             self.intent.is_none() && self.phase == Phase::Rest
         }

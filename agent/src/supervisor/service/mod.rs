@@ -38,8 +38,12 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod observe;
+#[cfg(test)]
+mod property_tests;
 mod requests;
 mod types;
+#[cfg(test)]
+mod world_tests;
 
 pub(crate) use entry::Saved;
 pub(crate) use events::Event;
