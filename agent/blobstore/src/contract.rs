@@ -64,6 +64,15 @@ async fn there_and_back(store: &Store) {
         let limited = store.get_bytes(id, None, 4).await;
         assert_eq!(limited.is_err(), content.len() > 4, "more than was allowed");
 
+        match store.list().await {
+            Ok(listed) => {
+                let there: Vec<_> = listed.iter().filter(|blob| blob.id == stored.id).collect();
+                assert_eq!(there.len(), 1, "{id} in {listed:?}");
+                let age = there[0].stored.elapsed().unwrap_or_default();
+                assert!(age < Duration::from_secs(300), "{age:?} old");
+            }
+            Err(error) => assert!(matches!(error, Error::CannotList), "{error}"),
+        }
         store.delete(id).await.unwrap();
         assert!(!store.exists(id).await.unwrap(), "{id}");
         let gone = store.open_unverified(id).await.unwrap_err();

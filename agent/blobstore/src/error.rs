@@ -46,6 +46,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// This provider cannot say what it holds.
+    #[error("blobstore cannot list its blobs")]
+    CannotList,
     /// The provider can be read from only, or chooses ids itself.
     #[error("blobstore cannot store this: {0}")]
     ReadOnly(&'static str),

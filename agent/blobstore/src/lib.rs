@@ -46,4 +46,4 @@ pub use blob::{Blob, Chunks, Content};
 pub use error::Error;
 pub use http::Http;
 pub use signing::{Action, SignedUrl};
-pub use store::{Store, Stored};
+pub use store::{Listed, Store, Stored};

@@ -3,12 +3,13 @@
 //! Flat, one file per blob, as upstream's `local` provider; or in the layout of a DAV blobstore, for the director that
 //! serves its own blobs and need not talk HTTP to itself. A blob appears under its name only when all of it is on disk.
 
-use crate::{Blob, Content, Error, digests::Hashers, http::Sent, id};
-use bosh_protocol::digest::Algorithm;
+use crate::{Blob, Content, Error, Listed, digests::Hashers, http::Sent, id};
+use bosh_protocol::{BlobId, digest::Algorithm};
 use futures_util::StreamExt;
 use std::{
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -113,6 +114,76 @@ impl Local {
         })
     }
 
+    /// The files that are blobs, whatever else lies around.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
+        let layout = self.layout;
+        let files = self.files().await?;
+        let blobs = files.into_iter().filter_map(|(name, stored)| {
+            let id = match layout {
+                Layout::Flat => name.as_str(),
+                Layout::Dav => name.split_once('/')?.1,
+            };
+            let is_blob = match layout {
+                Layout::Flat => !id.contains('/') && !id.starts_with('.'),
+                Layout::Dav => id::dav_path(id) == name && !is_partial(id),
+            };
+            is_blob.then(|| Listed {
+                id: BlobId::from(id),
+                stored,
+            })
+        });
+        Ok(blobs.collect())
+    }
+
+    pub(crate) async fn remove_abandoned(&self, before: SystemTime) -> Result<usize, Error> {
+        let mut removed = 0;
+        for (name, stored) in self.files().await? {
+            if is_partial(&name) && stored < before {
+                let file = self.root.join(&name);
+                let gone = tokio::fs::remove_file(&file).await;
+                gone.map_err(|e| Error::io("removing what is left of", &name, e))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// All files below the root: path and time.
+    async fn files(&self) -> Result<Vec<(String, SystemTime)>, Error> {
+        let root = self.root.clone();
+        let walk = move || {
+            let mut files = Vec::new();
+            let mut folders = vec![(root, String::new())];
+            while let Some((folder, prefix)) = folders.pop() {
+                let entries = match std::fs::read_dir(&folder) {
+                    // Before the first blob.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                for entry in entries {
+                    let entry = entry?;
+                    let Ok(name) = entry.file_name().into_string() else {
+                        continue;
+                    };
+                    let path = format!("{prefix}{name}");
+                    let kind = entry.file_type()?;
+                    if kind.is_dir() {
+                        folders.push((entry.path(), format!("{path}/")));
+                    } else if kind.is_file() {
+                        // It may just have been deleted.
+                        if let Ok(time) = entry.metadata().and_then(|meta| meta.modified()) {
+                            files.push((path, time));
+                        }
+                    }
+                }
+            }
+            Ok(files)
+        };
+        let walked = tokio::task::spawn_blocking(walk).await;
+        let walked = walked.unwrap_or_else(|e| Err(io::Error::other(e)));
+        walked.map_err(|e| Error::io("listing", "*", e))
+    }
+
     pub(crate) async fn exists(&self, id: &str) -> Result<bool, Error> {
         match tokio::fs::metadata(self.path(id)?).await {
             Ok(meta) => Ok(meta.is_file()),
@@ -147,6 +218,12 @@ impl Drop for Partial {
             tracing::warn!(path = %self.0.display(), %error, "cannot remove a partial blob");
         }
     }
+}
+
+/// Whether this is the name of a blob that is being written, here or by the embedded server.
+fn is_partial(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with('.') && name.ends_with(".partial")
 }
 
 async fn sync_dir(dir: &Path) -> io::Result<()> {

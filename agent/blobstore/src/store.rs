@@ -92,6 +92,15 @@ pub struct Stored {
     pub size: u64,
 }
 
+/// A blob that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: BlobId,
+    /// When it was stored.
+    pub stored: SystemTime,
+}
+
 impl Store {
     /// The blobstore that the settings describe: `{"provider": "dav", "options": {...}}`.
     ///
@@ -313,6 +322,25 @@ impl Store {
     /// Deletes a blob; one that is not there is no error.
     pub async fn delete(&self, id: &str) -> Result<(), Error> {
         each!(self, backend => backend.delete(id).await)
+    }
+
+    /// All blobs, in no order. Stores that are reached by HTTP or through a program cannot tell.
+    pub async fn list(&self) -> Result<Vec<Listed>, Error> {
+        match &self.0.backend {
+            Backend::Local(local) => local.list().await,
+            #[cfg(feature = "cloud")]
+            Backend::Cloud(cloud) => cloud.list().await,
+            _ => Err(Error::CannotList),
+        }
+    }
+
+    /// Removes what transfers that were killed have left behind since before then; how many.
+    pub async fn remove_abandoned(&self, before: SystemTime) -> Result<usize, Error> {
+        match &self.0.backend {
+            Backend::Local(local) => local.remove_abandoned(before).await,
+            // They show nothing half-stored, and throw it away themselves.
+            _ => Ok(0),
+        }
     }
 
     /// Whether agents are to be given signed URLs instead of ids. Upstream: blobstore/client.rb, signing_enabled?.

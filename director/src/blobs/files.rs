@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use bosh_blobstore::id;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
@@ -13,11 +14,17 @@ use tokio::io::AsyncWriteExt;
 #[derive(Debug)]
 pub(super) enum PutError {
     /// The client stopped sending.
-    Body(axum::Error),
+    Body(String),
     /// It sent more than is allowed.
     TooLarge,
     /// The disk refused.
     Io(io::Error),
+}
+
+impl PutError {
+    pub(super) fn body(error: impl std::fmt::Display) -> Self {
+        Self::Body(error.to_string())
+    }
 }
 
 /// The directory of blobs.
@@ -39,28 +46,64 @@ impl Files {
         (hex && !hidden && id::check(rest).is_ok()).then(|| self.root.join(prefix).join(rest))
     }
 
+    /// Where the blob with that id lies; `None` for what is no id.
+    pub(super) fn path_of(&self, blob: &str) -> Option<PathBuf> {
+        self.path(&id::dav_path(blob))
+    }
+
     /// Stores a body; answers whether there was a blob of that name before, which is replaced.
     pub(super) async fn put(&self, path: &Path, body: Body, limit: u64) -> Result<bool, PutError> {
+        let chunks = body.into_data_stream().map_err(PutError::body);
+        self.write(path, chunks, limit, true).await
+    }
+
+    /// Stores chunks under a name that is not taken.
+    pub(super) async fn create(
+        &self,
+        path: &Path,
+        chunks: impl Stream<Item = Result<Bytes, PutError>>,
+        limit: u64,
+    ) -> Result<(), PutError> {
+        self.write(path, chunks, limit, false).await.map(drop)
+    }
+
+    async fn write(
+        &self,
+        path: &Path,
+        chunks: impl Stream<Item = Result<Bytes, PutError>>,
+        limit: u64,
+        replace: bool,
+    ) -> Result<bool, PutError> {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).await.map_err(PutError::Io)?;
         let partial = folder.join(format!(".{}.partial", id::generate()));
         let guard = RemoveOnDrop(Some(partial.clone()));
-        write(&partial, body, limit).await?;
+        write(&partial, chunks, limit).await?;
         let existed = fs::try_exists(path).await.map_err(PutError::Io)?;
-        fs::rename(&partial, path).await.map_err(PutError::Io)?;
-        guard.keep();
+        // One step, without a task of its own: whoever gives up finds the blob there or not, and not there a moment later.
+        if replace {
+            std::fs::rename(&partial, path).map_err(PutError::Io)?;
+            guard.keep();
+        } else {
+            std::fs::hard_link(&partial, path).map_err(PutError::Io)?;
+            drop(guard);
+        }
         sync_folder(folder).await.map_err(PutError::Io)?;
         Ok(existed)
     }
 }
 
-async fn write(partial: &Path, body: Body, limit: u64) -> Result<(), PutError> {
+async fn write(
+    partial: &Path,
+    chunks: impl Stream<Item = Result<Bytes, PutError>>,
+    limit: u64,
+) -> Result<(), PutError> {
     let mut file = fs::File::create(partial).await.map_err(PutError::Io)?;
     file.set_max_buf_size(1024 * 1024);
-    let mut chunks = body.into_data_stream();
+    let mut chunks = std::pin::pin!(chunks);
     let mut size = 0u64;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(PutError::Body)?;
+        let chunk = chunk?;
         size += chunk.len() as u64;
         if size > limit {
             return Err(PutError::TooLarge);

@@ -17,9 +17,10 @@ use ring::digest;
 use tokio_util::io::ReaderStream;
 
 use super::files::{Files, PutError};
+use super::simple;
 
 /// Largest blob that is taken. Upstream's default of `blobstore.max_upload_size` is 5000 MB.
-const MAX_UPLOAD: u64 = 5_000 * 1024 * 1024;
+pub(super) const MAX_UPLOAD: u64 = 5_000 * 1024 * 1024;
 /// How much is read from disk at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -44,8 +45,8 @@ impl From<&crate::config::BlobstoreServer> for Options {
     }
 }
 
-struct Server {
-    files: Files,
+pub(super) struct Server {
+    pub(super) files: Files,
     /// Digests of `name:password`, so that comparing takes the same time whatever was sent.
     accounts: Vec<digest::Digest>,
     secret: Secret,
@@ -91,6 +92,14 @@ async fn handle(State(server): State<Arc<Server>>, request: Request) -> Response
             path
         }
     };
+    // No object of DAV's: their folders have two letters.
+    match object.strip_prefix("resources") {
+        Some("") if path == object => return simple::handle(server, None, request).await,
+        Some(rest) if path == object && rest.starts_with('/') => {
+            return simple::handle(server.clone(), Some(&rest[1..]), request).await;
+        }
+        _ => {}
+    }
     let Some(file) = server.files.path(object) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -152,17 +161,24 @@ impl Server {
         match self.files.put(file, request.into_body(), MAX_UPLOAD).await {
             Ok(true) => StatusCode::NO_CONTENT.into_response(),
             Ok(false) => StatusCode::CREATED.into_response(),
-            Err(PutError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-            Err(PutError::Body(error)) => {
-                tracing::debug!(%error, "a blob's upload broke off");
-                StatusCode::BAD_REQUEST.into_response()
-            }
-            Err(PutError::Io(error)) => failed("put", file, &error),
+            Err(error) => refused(file, error),
         }
     }
 }
 
-async fn get(file: &Path, with_body: bool) -> Response {
+/// What a failed upload is answered.
+pub(super) fn refused(file: &Path, error: PutError) -> Response {
+    match error {
+        PutError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        PutError::Body(error) => {
+            tracing::debug!(error, "a blob's upload broke off");
+            StatusCode::BAD_REQUEST.into_response()
+        }
+        PutError::Io(error) => failed("put", file, &error),
+    }
+}
+
+pub(super) async fn get(file: &Path, with_body: bool) -> Response {
     let opened = match tokio::fs::File::open(file).await {
         Ok(opened) => opened,
         Err(error) => return failed("get", file, &error),
@@ -187,7 +203,7 @@ async fn get(file: &Path, with_body: bool) -> Response {
     response
 }
 
-async fn delete(file: &Path) -> Response {
+pub(super) async fn delete(file: &Path) -> Response {
     match tokio::fs::remove_file(file).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => failed("delete", file, &error),

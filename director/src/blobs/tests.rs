@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bosh_blobstore::contract::{self, Signs};
 use bosh_blobstore::{Action, Error, Store};
 use bosh_protocol::digest::Algorithm;
 use bytes::Bytes;
@@ -119,7 +120,9 @@ async fn signed_urls_need_no_password_and_allow_one_thing() {
     let put = store.sign("one", Action::Put, now, minute).await.unwrap();
     let get = store.sign("one", Action::Get, now, minute).await.unwrap();
     let stale = store
-        .sign("one", Action::Get, now - 2 * minute, minute).await.unwrap();
+        .sign("one", Action::Get, now - 2 * minute, minute)
+        .await
+        .unwrap();
 
     let status = |response: reqwest::Response| response.status().as_u16();
     let missing = http.get(get.as_str()).send().await.unwrap();
@@ -167,4 +170,135 @@ async fn strangers_get_nothing() {
         .unwrap();
     assert_eq!(response.status(), 404);
     server.stop.cancel();
+}
+
+#[tokio::test]
+async fn the_contract_holds_for_webdav() {
+    let server = Server::start().await;
+    let store = server.store("s3cret");
+    contract::holds(&store, Signs::Both, &server.http()).await;
+    server.stop.cancel();
+}
+
+#[tokio::test]
+async fn the_contract_holds_for_the_simple_protocol() {
+    let server = Server::start().await;
+    let options = json!({
+        "endpoint": server.endpoint, "user": "agent", "password": "s3cret",
+        "tls": {"cert": {"ca": server.ca}},
+    });
+    let store = Store::open("simple", &options).unwrap();
+    contract::holds(&store, Signs::Nothing, &server.http()).await;
+
+    // Blobs never change, and both protocols see the same ones.
+    store.put_with_id("one", vec![1], &[]).await.unwrap();
+    let again = store.put_with_id("one", vec![2], &[]).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyExists(_)), "{again}");
+    let dav = server.store("s3cret");
+    assert_eq!(dav.get_bytes("one", None, 9).await.unwrap(), vec![1]);
+    let url = format!("{}/resources", server.endpoint);
+    let form = "--b\r\nContent-Disposition: form-data; name=\"content\"; filename=\"f\"\r\n\r\nhello\r\n--b--\r\n";
+    let post = |url: &str, password: &str| {
+        let request = server.http().post(url).basic_auth("agent", Some(password));
+        request
+            .header("content-type", "multipart/form-data; boundary=b")
+            .body(form)
+            .send()
+    };
+    let made = post(&url, "s3cret").await.unwrap().text().await.unwrap();
+    assert_eq!(dav.get_bytes(&made, None, 9).await.unwrap(), "hello");
+    assert_eq!(post(&url, "guessed").await.unwrap().status(), 401);
+    for bad in ["..%2f..%2ftls.key", ".x.partial", "a%2fb"] {
+        let refused = post(&format!("{url}/{bad}"), "s3cret").await.unwrap();
+        assert_eq!(refused.status(), 404, "{bad}");
+    }
+    server.stop.cancel();
+}
+
+/// Where this test, started by itself, serves blobs until it is killed.
+const SERVE: &str = "BOSH_TEST_SERVE_BLOBS";
+
+#[tokio::test]
+async fn a_server_killed_in_mid_upload_shows_nothing_half() {
+    if let Some(dir) = std::env::var_os(SERVE) {
+        return serve_until_killed(std::path::Path::new(&dir)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let this = std::thread::current().name().unwrap().to_owned();
+    let start = || {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child
+            .args([this.as_str(), "--exact"])
+            .env(SERVE, dir.path());
+        child.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut child = start();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let address = loop {
+        match std::fs::read_to_string(dir.path().join("address")) {
+            Ok(address) => break address,
+            Err(_) => assert!(std::time::Instant::now() < deadline, "it does not listen"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    // Half of the body, and once it is on its way to the disk, the end.
+    let url = format!("http://{address}/aa/f4");
+    let half = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![7; 4 << 20]))]);
+    let half = futures_util::StreamExt::chain(half, futures_util::stream::pending());
+    let id = "half";
+    let url = url.replace("aa/f4", &bosh_blobstore::id::dav_path(id));
+    let upload = tokio::spawn(
+        reqwest::Client::new()
+            .put(url)
+            .basic_auth("agent", Some("s3cret"))
+            .body(reqwest::Body::wrap_stream(half))
+            .send(),
+    );
+    let blobs = dir.path().join("blobs");
+    let written = || {
+        let folder = blobs.join(bosh_blobstore::id::dav_path(id));
+        let entries = std::fs::read_dir(folder.parent().unwrap()).ok()?;
+        entries
+            .flatten()
+            .find(|file| file.metadata().is_ok_and(|meta| meta.len() > 1 << 20))
+    };
+    while written().is_none() {
+        assert!(std::time::Instant::now() < deadline, "nothing is written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(upload.await.unwrap().is_err());
+
+    let store = Store::embedded(&blobs, "https://x", "signing");
+    assert!(!store.exists(id).await.unwrap());
+    assert!(store.list().await.unwrap().is_empty());
+    // What it left goes with the next cleaning, and the blob can be stored anew.
+    assert_eq!(
+        store
+            .remove_abandoned(SystemTime::now() - Duration::from_secs(3600))
+            .await
+            .unwrap(),
+        0
+    );
+    let soon = SystemTime::now() + Duration::from_secs(1);
+    assert_eq!(store.remove_abandoned(soon).await.unwrap(), 1);
+    assert!(written().is_none());
+    store.put_with_id(id, vec![1], &[]).await.unwrap();
+    assert_eq!(store.list().await.unwrap().len(), 1);
+}
+
+async fn serve_until_killed(dir: &std::path::Path) {
+    let app = router(Options {
+        directory: dir.join("blobs"),
+        accounts: vec![("agent".into(), "s3cret".into())],
+        secret: "signing".into(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::fs::write(dir.join("partial"), address).unwrap();
+    std::fs::rename(dir.join("partial"), dir.join("address")).unwrap();
+    // Not for ever, if whoever started it is killed itself.
+    let minute = Duration::from_secs(60);
+    let _ = tokio::time::timeout(minute, axum::serve(listener, app).into_future()).await;
 }

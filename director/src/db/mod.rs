@@ -20,6 +20,7 @@
 //! Rejected: SeaORM entities for each of the fifty tables. Most queries here
 //! are joins over several; entities would cost each build half a minute.
 
+pub mod blobs;
 pub mod configs;
 mod connection;
 pub mod deployments;

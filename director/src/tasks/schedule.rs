@@ -55,6 +55,7 @@ fn work(job: &ScheduledJob) -> Result<Option<Work>, String> {
         "ScheduledEventsCleanup" => Work::CleanEvents(with(job)?),
         "ScheduledOrphanedDiskCleanup" => Work::CleanOrphanedDisks(with(job)?),
         "ScheduledOrphanedVMCleanup" => Work::CleanOrphanedVms(with(job)?),
+        "ScheduledBlobsCleanup" => Work::CleanBlobs(with(job)?),
         "ScheduledDnsBlobsCleanup" => Work::CleanDnsBlobs(with(job)?),
         "ScheduledDnsTombstoneCleanup" => Work::CleanDnsTombstones(with(job)?),
         "ScheduledOrphanedNetworkCleanup" => Work::CleanOrphanedNetworks(with(job)?),
@@ -108,6 +109,7 @@ async fn enqueue(director: &Director, work: &Work) -> Result<(), Error> {
             job.is_needed(director).await?,
             "scheduled ScheduledOrphanedVMCleanup",
         ),
+        Work::CleanBlobs(_) => (true, "clean up unreferenced blobs"),
         Work::CleanDnsBlobs(job) => (job.is_needed(director).await?, "clean up local dns blobs"),
         Work::CleanDnsTombstones(job) => (
             job.is_needed(director).await?,

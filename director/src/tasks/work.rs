@@ -128,6 +128,8 @@ work! {
     CleanOrphanedDisks(jobs::clean_orphaned_disks::CleanOrphanedDisks) = "scheduled_orphaned_disk_cleanup", "normal";
     /// By the clock: orphaned VMs.
     CleanOrphanedVms(jobs::clean_orphaned_vms::CleanOrphanedVms) = "scheduled_orphaned_vm_cleanup", "normal";
+    /// By the clock: blobs that nothing refers to.
+    CleanBlobs(jobs::clean_blobs::CleanBlobs) = "scheduled_blobs_cleanup", "normal";
     /// By the clock: old blobs of DNS records.
     CleanDnsBlobs(jobs::clean_dns_blobs::CleanDnsBlobs) = "scheduled_dns_blobs_cleanup", "normal";
     /// By the clock: tombstones of DNS records.

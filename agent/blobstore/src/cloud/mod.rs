@@ -10,8 +10,8 @@ mod gcs;
 #[cfg(feature = "s3")]
 mod s3;
 
-use crate::{Action, Blob, Content, Error, SignedUrl, digests::Hashers, http::Sent, id};
-use bosh_protocol::digest::Algorithm;
+use crate::{Action, Blob, Content, Error, Listed, SignedUrl, digests::Hashers, http::Sent, id};
+use bosh_protocol::{BlobId, digest::Algorithm};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::{
@@ -160,6 +160,33 @@ impl Cloud {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(failed("deleting", id, e)),
         }
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
+        let folder = self
+            .folder
+            .as_deref()
+            .map(|folder| folder.trim_matches('/'));
+        let prefix = folder.map(Path::from);
+        let mut listing = self.store.list(prefix.as_ref());
+        let mut all = Vec::new();
+        while let Some(object) = listing.next().await {
+            let object = object.map_err(|e| failed("listing", "*", e))?;
+            let key = object.location.as_ref();
+            let id = match folder {
+                Some(folder) => key
+                    .strip_prefix(folder)
+                    .and_then(|key| key.strip_prefix('/')),
+                None => Some(key),
+            };
+            if let Some(id) = id {
+                all.push(Listed {
+                    id: BlobId::from(id),
+                    stored: object.last_modified.into(),
+                });
+            }
+        }
+        Ok(all)
     }
 
     pub(crate) async fn sign(

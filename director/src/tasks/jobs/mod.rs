@@ -2,6 +2,7 @@
 
 pub mod apply_resolutions;
 pub mod attach_disk;
+pub mod clean_blobs;
 pub mod clean_dns_blobs;
 pub mod clean_dns_tombstones;
 pub mod clean_events;
