@@ -156,17 +156,18 @@ fn test_space(
     memory: &mut FileMemory,
 ) -> Option<(Event, Outcome)> {
     let limit = |name: &str, value: f64, operator: Operator, limit: f64, unit: &str| {
-        let message = format!(
-            "{name} usage {value:.1}{unit} against the limit [{name} usage{}{limit:.1}{unit}]",
-            operator.symbol()
-        );
+        let over = operator.holds(value, limit);
+        let verb = if over {
+            "matches resource limit"
+        } else {
+            "is within the limit"
+        };
+        let sign = operator.symbol();
+        let message =
+            format!("{name} usage {value:.1}{unit} {verb} [{name} usage{sign}{limit:.1}{unit}]");
         (
             Event::Resource,
-            if operator.holds(value, limit) {
-                failed(message)
-            } else {
-                ok(message)
-            },
+            if over { failed(message) } else { ok(message) },
         )
     };
     match condition {
