@@ -108,7 +108,10 @@ pub(super) fn rewrite(
     let file = BufWriter::with_capacity(BUFFER, File::create(to).map_err(wrap)?);
     let mut out = Builder::new(match manifest.no_compression {
         true => Sink::Plain(file),
-        false => Sink::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+        false => Sink::Gzip(Box::new(GzEncoder::new(
+            file,
+            flate2::Compression::default(),
+        ))),
     });
     let text = manifest.to_yaml();
     let mut inserted = false;
@@ -147,7 +150,7 @@ pub(super) fn rewrite(
 /// A file that is written, compressed or not.
 enum Sink {
     Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Gzip(Box<GzEncoder<BufWriter<File>>>),
 }
 
 impl Sink {
