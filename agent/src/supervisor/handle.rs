@@ -192,6 +192,11 @@ pub(crate) enum Request {
         action: Action,
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    ActOnAll {
+        names: Vec<String>,
+        action: Action,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     ActOnGroup {
         group: Option<String>,
         action: Action,
@@ -387,6 +392,19 @@ impl Handle {
         let name = name.to_owned();
         self.ask(|reply| Request::Act {
             name,
+            action,
+            reply,
+        })
+        .await?
+    }
+
+    /// One action on several services; on none if there is one that does not exist.
+    ///
+    /// # Errors
+    /// `Error::NoSuchService`.
+    pub async fn act_on_all(&self, names: Vec<String>, action: Action) -> Result<(), Error> {
+        self.ask(|reply| Request::ActOnAll {
+            names,
             action,
             reply,
         })

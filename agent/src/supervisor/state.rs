@@ -17,6 +17,11 @@ struct File {
 
 /// Writes a file under a temporary name, syncs it and renames it.
 pub(super) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, content, mode, true)
+}
+
+/// Without `sync` it may be the old file again when the machine ends at once, but never half of one.
+fn replace(path: &Path, content: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -33,10 +38,13 @@ pub(super) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Re
         .mode(mode)
         .open(&temporary)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    file.sync_data()?;
     std::fs::rename(&temporary, path)?;
-    // The rename itself is only safe with its directory.
-    std::fs::File::open(parent)?.sync_all()
+    if sync {
+        // The rename itself is only safe with its directory.
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// What the last agent saved. A file that makes no sense is set aside, so that the agent comes up: the services are then
@@ -58,12 +66,16 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Saved>, Error> {
     }
 }
 
-/// Saves the state.
-pub(super) fn write(path: &Path, services: &BTreeMap<String, Saved>) -> Result<(), Error> {
+/// Saves the state; with `sync` it survives the end of the machine from now on.
+pub(super) fn write(
+    path: &Path,
+    services: &BTreeMap<String, Saved>,
+    sync: bool,
+) -> Result<(), Error> {
     let file = File {
         services: services.clone(),
     };
     let text = serde_json::to_vec(&file)
         .map_err(|error| Error::file("encode", path)(io::Error::other(error)))?;
-    write_atomically(path, &text, 0o600).map_err(Error::file("write", path))
+    replace(path, &text, 0o600, sync).map_err(Error::file("write", path))
 }

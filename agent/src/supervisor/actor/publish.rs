@@ -1,5 +1,6 @@
 //! What others see of the supervisor, and what it writes to files.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bosh_protocol::JobState;
@@ -7,7 +8,7 @@ use bosh_protocol::JobState;
 use super::service::Service;
 use crate::supervisor::handle::{Error, Overview, VCAP_GROUP};
 use crate::supervisor::monitrc::Kind;
-use crate::supervisor::service::Snapshot;
+use crate::supervisor::service::{Saved, Snapshot};
 use crate::supervisor::state;
 
 impl Service {
@@ -86,7 +87,13 @@ impl Service {
         }
         let saved = self.machine.saved();
         if saved != self.saved {
-            state::write(&self.options.state_file, &saved)?;
+            // What is under way does not matter to a machine that starts anew; who is looked after does.
+            let flags = |all: &BTreeMap<String, Saved>| -> Vec<(String, bool)> {
+                let flag = |(name, saved): (&String, &Saved)| (name.clone(), saved.monitored);
+                all.iter().map(flag).collect()
+            };
+            let sync = flags(&saved) != flags(&self.saved);
+            state::write(&self.options.state_file, &saved, sync)?;
             self.saved = saved;
         }
         self.saved_at = Some(self.machine.revision);

@@ -311,6 +311,25 @@ impl Service {
                 };
                 drop(reply.send(result));
             }
+            Request::ActOnAll {
+                names,
+                action,
+                reply,
+            } => {
+                let unknown = names.iter().find(|name| self.definition(name).is_none());
+                let result = match unknown {
+                    Some(name) => Err(Error::NoSuchService(name.clone())),
+                    None => {
+                        let all = self.names();
+                        self.look(&all);
+                        for name in names {
+                            self.feed(Input::Act { name, action });
+                        }
+                        self.persist()
+                    }
+                };
+                drop(reply.send(result));
+            }
             Request::ActOnGroup {
                 group,
                 action,

@@ -176,26 +176,20 @@ impl Server {
         let Some(action) = request.parameter("action").and_then(Action::from_name) else {
             return Ok(Response::error(400, "Invalid action"));
         };
-        let services = self.handle.services().await?;
-        let mut names = Vec::new();
-        for (_, name) in request
+        let names: Vec<String> = request
             .parameters
             .iter()
             .filter(|(key, _)| key.eq_ignore_ascii_case("service"))
-        {
-            match services
-                .iter()
-                .find(|service| service.name.eq_ignore_ascii_case(name))
-            {
-                Some(service) => names.push(service.name.clone()),
-                None => return Ok(Response::error(400, NO_SERVICE)),
+            .map(|(_, name)| name.clone())
+            .collect();
+        tracing::info!(services = ?names, action = action.name(), "asked over the monit interface");
+        match self.handle.act_on_all(names, action).await {
+            Err(Error::NoSuchService(_)) => Ok(Response::error(400, NO_SERVICE)),
+            result => {
+                result?;
+                self.home().await
             }
         }
-        for name in &names {
-            tracing::info!(service = %name, action = action.name(), "asked over the monit interface");
-            self.handle.act(name, action).await?;
-        }
-        self.home().await
     }
 
     async fn runtime(&self, request: &Request, right: Right) -> Result<Response, Error> {

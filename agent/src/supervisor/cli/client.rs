@@ -98,13 +98,16 @@ impl Server {
                 ));
             }
         };
+        if let [name] = &names[..] {
+            let path = format!("/{}", escape(name));
+            return self.post(&path, &[("action", action.name())]).map(drop);
+        }
         let mut problems = Vec::new();
-        for name in names {
-            if let Err(problem) =
-                self.post(&format!("/{}", escape(&name)), &[("action", action.name())])
-            {
-                problems.push(problem);
-            }
+        // A request must not get too long.
+        for names in names.chunks(100) {
+            let mut form = vec![("action", action.name())];
+            form.extend(names.iter().map(|name| ("service", name.as_str())));
+            problems.extend(self.post("/_doaction", &form).err());
         }
         if problems.is_empty() {
             Ok(())
