@@ -11,7 +11,7 @@ fn registry() -> (Registry, Instant) {
     let now = Instant::now();
     let mut registry = Registry::new(now);
     let text = r#"[{"id":"i","agent_id":"a","job":"web","index":0,"cid":"vm","expects_vm":true}]"#;
-    let instances: Vec<Instance> = serde_json::from_str(text).unwrap();
+    let instances: Vec<Instance> = serde_json::from_str(text).expect("sound instances");
     let told = Told {
         name: "d".into(),
         teams: vec![],
@@ -53,9 +53,9 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target);
-    let files = std::fs::read_dir(&dir).unwrap();
+    let files = std::fs::read_dir(&dir).expect("the corpus");
     let files: Vec<_> = files
-        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .map(|file| std::fs::read(file.expect("a file").path()).expect("its content"))
         .collect();
     assert!(files.len() > 3, "{}", dir.display());
     files
