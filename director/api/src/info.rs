@@ -55,3 +55,24 @@ pub struct DirectorCertificateExpiry {
     /// Whole days until then.
     pub days_left: i64,
 }
+
+/// A local user: `POST /users`, `PUT /users/NAME`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NewUser {
+    /// The name.
+    #[serde(default)]
+    pub username: String,
+    /// The password.
+    #[serde(default)]
+    pub password: String,
+}
+
+impl std::fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewUser")
+            .field("username", &self.username)
+            .field("password", &"<redacted>")
+            .finish()
+    }
+}

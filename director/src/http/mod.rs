@@ -33,6 +33,7 @@ mod stemcells;
 mod tasks;
 mod typed_configs;
 mod uploads;
+mod users;
 
 use request::{Media, Request};
 pub use router::router;

@@ -1,7 +1,6 @@
-//! `/networks`: managed networks that no deployment uses (upstream: networks_controller.rb).
+//! `/networks`: managed networks, those in use and those that no deployment uses (upstream: networks_controller.rb).
 
 use axum::extract::Path;
-use axum::http::StatusCode;
 use bosh_director_api::{Code, OrphanedNetwork};
 
 use super::auth::Permission;
@@ -12,17 +11,12 @@ use crate::tasks::{Work, jobs};
 
 pub(super) async fn list(request: Request) -> Result {
     request.require(Permission::Admin)?;
-    if matches!(request.param("orphaned"), None | Some("false")) {
-        // Upstream has it with status 500; a request that can never succeed is the client's to change.
-        return Err(Error::Plain(
-            StatusCode::NOT_IMPLEMENTED,
-            "listing active networks is not implemented".to_owned(),
-        ));
-    }
+    // Upstream lists only orphans, and answers 500 to all else.
+    let orphaned = !matches!(request.param("orphaned"), None | Some("false"));
     let networks = db::networks::list(&request.director.db).await?;
     let orphans: Vec<OrphanedNetwork> = networks
         .into_iter()
-        .filter(|network| network.orphaned == Some(true))
+        .filter(|network| (network.orphaned == Some(true)) == orphaned)
         .map(|network| OrphanedNetwork {
             name: network.name,
             kind: network.kind,

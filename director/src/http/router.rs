@@ -16,7 +16,7 @@ use super::typed_configs::Kind;
 use super::{
     Request, certificates, configs, deployments, dynamic_disks, errands, events, info, instances,
     links, misc, networks, openapi, problems, properties, releases, snapshots, stemcells, tasks,
-    typed_configs,
+    typed_configs, users,
 };
 use crate::app::Director;
 
@@ -30,6 +30,8 @@ pub fn router(director: Director) -> Router {
     let router = Router::new()
         .route("/info", get(info::show))
         .route("/openapi.json", get(openapi::show))
+        .route("/users", get(users::list).post(users::create))
+        .route("/users/{name}", put(users::update).delete(users::delete))
         .route("/locks", get(tasks::locks))
         .route("/tasks", get(tasks::list))
         .route("/tasks/cancel", post(tasks::cancel_many))

@@ -54,6 +54,11 @@ pub(super) async fn delete(
     Path((name, version)): Path<(String, String)>,
 ) -> Result {
     request.require(Permission::Admin)?;
+    let found = db::stemcells::find(&request.director.db, &name, &version).await?;
+    if found.is_empty() {
+        let why = format!("Stemcell '{name}/{version}' doesn't exist");
+        return Err(Error::new(Code::StemcellNotFound, why));
+    }
     let description = format!("delete stemcell: {name}/{version}");
     let force = request.flag("force");
     let work = Work::DeleteStemcell(jobs::delete_stemcell::DeleteStemcell {

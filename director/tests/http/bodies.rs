@@ -133,17 +133,22 @@ async fn what_is_no_text_is_refused() {
     };
     for (path, media, body, status) in [
         ("/cloud_configs", "text/yaml", &b"a: \xff"[..], 400),
-        ("/deployments", "text/yaml", b"name: \xc3\x28", 400),
-        ("/configs", "application/json", b"{\"name\": \"\xff\"}", 400),
+        ("/deployments", "text/yaml", &b"name: \xc3\x28"[..], 400),
         (
             "/configs",
             "application/json",
-            b"{\"type\":\"a\\u0000\",\"name\":\"b\",\"content\":\"{}\"}",
+            &b"{\"name\": \"\xff\"}"[..],
             400,
         ),
-        ("/events", "application/json", b"[1]", 400),
-        ("/tasks/cancel", "application/json", b"null", 400),
-        ("/cleanup", "application/json", b"\"x\"", 400),
+        (
+            "/configs",
+            "application/json",
+            &b"{\"type\":\"a\\u0000\",\"name\":\"b\",\"content\":\"{}\"}"[..],
+            400,
+        ),
+        ("/events", "application/json", &b"[1]"[..], 400),
+        ("/tasks/cancel", "application/json", &b"null"[..], 400),
+        ("/cleanup", "application/json", &b"\"x\""[..], 400),
     ] {
         let reply = post(path, media, body).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.text);

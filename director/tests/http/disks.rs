@@ -226,6 +226,8 @@ async fn orphaned_networks_are_listed_and_deleted() {
         .unwrap();
     let list = "/networks?orphaned=true";
     assert_eq!(fixture.get(list).await.text, "[]");
+    let used = fixture.get("/networks").await.json();
+    assert_eq!(used[0]["name"], "private");
     let used = fixture.delete("/networks/private").await;
     assert_eq!(used.json()["code"], 160_011);
     db::networks::set_orphaned(db, network.id, true)

@@ -36,6 +36,14 @@ fn director() -> Vec<Endpoint> {
     vec![
         get("/info", "Who the director is.").open().json::<Info>(),
         get("/openapi.json", "This document.").any(),
+        get("/users", "Names of users that the API manages.").list::<String>(),
+        post("/users", "Make a user.")
+            .body::<NewUser>()
+            .status("204"),
+        put("/users/{name}", "Change a user's password.")
+            .body::<NewUser>()
+            .status("204"),
+        delete("/users/{name}", "Delete a user.").status("204"),
         get("/locks", "Who holds which lock.").list::<Lock>(),
         get("/tasks", "Tasks, newest first.")
             .query(&["state", "verbose", "limit", "deployment", "context_id"])
