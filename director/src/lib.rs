@@ -26,6 +26,7 @@ pub mod deploy;
 pub mod dns;
 mod heap;
 pub mod http;
+mod leavings;
 pub mod links;
 pub mod listen;
 pub mod manifest;

@@ -94,7 +94,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
             db.close().await.context("close the database")
         }
         Command::NatsSync(file) => {
-            log("info", None)?;
+            let log_file = nats_sync::log_file(&file.config)?;
+            log("info", log_file.as_deref())?;
             nats_sync::run(&file.config, stop).await
         }
         Command::Micro(options) => {

@@ -16,12 +16,17 @@ use crate::nats::{self, User};
 
 /// How long one request to the director may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait for a director that is not there yet, unless told otherwise, and how often to try.
+const WAIT: f64 = 60.0;
+const TRY: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 struct Config {
     director: DirectorOptions,
     intervals: Intervals,
     nats: NatsOptions,
+    #[serde(default)]
+    logfile: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +48,9 @@ struct DirectorOptions {
     director_subject_file: Option<PathBuf>,
     #[serde(default)]
     hm_subject_file: Option<PathBuf>,
+    /// Seconds.
+    #[serde(default)]
+    connection_wait_timeout: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -95,12 +103,20 @@ struct Vm {
     permanent_nats_credentials: Option<bool>,
 }
 
-/// Synchronizes every so often until `stop`. A director that does not answer leaves the users as they are.
-pub async fn run(config: &Path, stop: CancellationToken) -> anyhow::Result<()> {
+/// The log file that the configuration names.
+pub fn log_file(config: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(read(config)?.logfile)
+}
+
+fn read(config: &Path) -> anyhow::Result<Config> {
     let text =
         std::fs::read_to_string(config).with_context(|| format!("read {}", config.display()))?;
-    let config: Config =
-        serde_yaml_ng::from_str(&text).with_context(|| format!("parse {}", config.display()))?;
+    serde_yaml_ng::from_str(&text).with_context(|| format!("parse {}", config.display()))
+}
+
+/// Synchronizes every so often until `stop`. A director that does not answer leaves the users as they are.
+pub async fn run(config: &Path, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = read(config)?;
     let http = client(&config.director)?;
     let interval = Duration::try_from_secs_f64(config.intervals.poll_user_sync)
         .context("key 'intervals.poll_user_sync': expected seconds")?;
@@ -112,7 +128,11 @@ pub async fn run(config: &Path, stop: CancellationToken) -> anyhow::Result<()> {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return Ok(()),
         }
-        if let Err(error) = synchronize(&config, &http).await {
+        let done = tokio::select! {
+            done = synchronize(&config, &http) => done,
+            () = stop.cancelled() => return Ok(()),
+        };
+        if let Err(error) = done {
             tracing::error!(error = format!("{error:#}"), "users of the message bus");
         }
     }
@@ -160,6 +180,7 @@ fn client(options: &DirectorOptions) -> anyhow::Result<reqwest::Client> {
 
 async fn query(options: &DirectorOptions, http: &reqwest::Client) -> anyhow::Result<Vec<User>> {
     let url = options.url.trim_end_matches('/');
+    reachable(options, http).await;
     let info: Info = get(http.get(format!("{url}/info"))).await?;
     let authentication = info.user_authentication;
     let authorize: Box<dyn Fn(reqwest::RequestBuilder) -> reqwest::RequestBuilder + Send + Sync> =
@@ -189,6 +210,27 @@ async fn query(options: &DirectorOptions, http: &reqwest::Client) -> anyhow::Res
         }));
     }
     Ok(users)
+}
+
+/// Waits for a director that refuses connections, for so long at most.
+async fn reachable(options: &DirectorOptions, http: &reqwest::Client) {
+    let wait = options.connection_wait_timeout.unwrap_or(WAIT);
+    let wait = Duration::try_from_secs_f64(wait).unwrap_or_default();
+    let deadline = tokio::time::Instant::now() + wait;
+    let url = format!("{}/info", options.url.trim_end_matches('/'));
+    loop {
+        match http.get(&url).send().await {
+            Err(error) if error.is_connect() || error.is_timeout() => {
+                if tokio::time::Instant::now() + TRY >= deadline {
+                    return;
+                }
+                tracing::info!(%error, "waiting for the director");
+            }
+            // Whatever it is, the real request tells.
+            _ => return,
+        }
+        tokio::time::sleep(TRY).await;
+    }
 }
 
 async fn token(

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Director, Parts};
 use crate::config::{self, Config};
 use crate::db::{self, Db};
-use crate::{agents, audit, blobs, child, cpi, dns, http, listen, nats, tasks, template, variables};
+use crate::{
+    agents, audit, blobs, child, cpi, dns, http, leavings, listen, nats, tasks, template, variables,
+};
 
 /// Which parts of the director this process is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +39,7 @@ pub struct Running {
     listener: Option<TcpListener>,
     nats: Option<nats::Server>,
     blobs: Option<(TcpListener, Router, rustls::ServerConfig)>,
+    in_use: leavings::InUse,
 }
 
 /// Opens the database that director.yml names, and brings its schema up to date.
@@ -105,8 +108,9 @@ impl Running {
             _ => None,
         };
         match assemble(config, role, nats.as_ref()).await {
-            Ok(director) => Ok(Self {
+            Ok((director, in_use)) => Ok(Self {
                 director,
+                in_use,
                 role,
                 listener,
                 nats,
@@ -129,6 +133,7 @@ impl Running {
             listener,
             nats,
             blobs,
+            in_use: _in_use,
         } = self;
         let config = &director.config;
         let mut parts = JoinSet::new();
@@ -189,7 +194,7 @@ async fn assemble(
     config: Config,
     role: Role,
     nats: Option<&nats::Server>,
-) -> anyhow::Result<Director> {
+) -> anyhow::Result<(Director, leavings::InUse)> {
     for folder in [
         config.dir.clone(),
         config.tasks_dir(),
@@ -204,6 +209,10 @@ async fn assemble(
     let db = open_database(&config.db)
         .await?
         .with_audit(open_audit(&config, role)?);
+    let tmp = config.dir.join("tmp");
+    let in_use = leavings::clear(&tmp, &db)
+        .await
+        .with_context(|| format!("clear directory {}", tmp.display()))?;
     let uuid = match &config.uuid {
         Some(uuid) => uuid.clone(),
         None => {
@@ -253,7 +262,7 @@ async fn assemble(
         },
     );
     let cpis = cpi::Registry::new(config.cpi.clone(), &uuid);
-    Ok(Director::new(Parts {
+    let director = Director::new(Parts {
         config,
         uuid,
         db,
@@ -271,7 +280,8 @@ async fn assemble(
         nats_ca,
         nats_server_ca,
         nats_users,
-    }))
+    });
+    Ok((director, in_use))
 }
 
 fn open_audit(config: &Config, role: Role) -> anyhow::Result<audit::Log> {

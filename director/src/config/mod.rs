@@ -9,9 +9,9 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use sections::percent;
 pub use resolved::{
     Blobstore, BlobstoreServer, Config, ConfigServer, Cpi, Database, Error, HealthMonitor, Limits,
     Listen, LocalDns, LocalUser, Monitor, Nats, NatsServer, ScheduledJob, SshGateway, Tls, Uaa,
     UserManagement,
 };
+pub(crate) use sections::percent;

@@ -249,7 +249,10 @@ pub async fn claim(
     queues: &[impl AsRef<str> + Sync],
 ) -> Result<Option<Job>, Error> {
     let mut values = params![worker, Timestamp::now()];
-    let list = in_list(&mut values, queues.iter().map(|queue| queue.as_ref().to_owned()));
+    let list = in_list(
+        &mut values,
+        queues.iter().map(|queue| queue.as_ref().to_owned()),
+    );
     let skip_locked = match db.backend() {
         DbBackend::Postgres => "for update skip locked",
         _ => "",
@@ -264,9 +267,15 @@ pub async fn claim(
 }
 
 /// Whether any job waits in these queues. Cheaper than [`claim`]: it only reads.
-pub async fn any_waiting(db: &dyn Connection, queues: &[impl AsRef<str> + Sync]) -> Result<bool, Error> {
+pub async fn any_waiting(
+    db: &dyn Connection,
+    queues: &[impl AsRef<str> + Sync],
+) -> Result<bool, Error> {
     let mut values = vec![];
-    let list = in_list(&mut values, queues.iter().map(|queue| queue.as_ref().to_owned()));
+    let list = in_list(
+        &mut values,
+        queues.iter().map(|queue| queue.as_ref().to_owned()),
+    );
     let sql = format!(
         "select id from delayed_jobs where locked_by is null and failed_at is null \
          and queue in {list} limit 1"

@@ -19,9 +19,7 @@ use crate::db::variables::Variable;
 use crate::db::{self, Db, VariableSetId};
 use crate::links::Resolved;
 use crate::manifest::Desired;
-use crate::variables::deploy::{
-    Deploy, ensure_at, load, load_from, load_set, load_set_from,
-};
+use crate::variables::deploy::{Deploy, ensure_at, load, load_from, load_set, load_set_from};
 use crate::variables::interpolate::names;
 use crate::variables::store::Failure;
 use crate::variables::{Sealed, Store, Values, ensure};

@@ -111,6 +111,8 @@ impl Undertaker {
 /// Ends a task that nothing runs any more.
 pub(super) async fn fail(handle: &Handle, id: TaskId, error: &Error) -> Result<(), Error> {
     let db = handle.db();
+    // Before it is seen to have ended: whoever waits for that may want them.
+    db::locks::release_all(db, id).await?;
     let from = ["queued", "processing", "cancelling"];
     if db::tasks::transition(db, id, &from, "error", Some(&shorten(&error.to_string()))).await? {
         let line = stage::error_line(error.code(), &error.to_string());
@@ -121,6 +123,77 @@ pub(super) async fn fail(handle: &Handle, id: TaskId, error: &Error) -> Result<(
             db::tasks::append_outputs(db, id, &line, "").await?;
         }
     }
-    db::locks::release_all(db, id).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bosh_director_api::Code;
+
+    use super::super::Options;
+    use super::*;
+
+    const FAR: &str = "host:far pid:7 started:1 kernel:other";
+
+    #[tokio::test]
+    async fn a_process_elsewhere_is_dead_when_its_counter_stands_still() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = db::Db::sqlite(&directory.path().join("d.db"))
+            .await
+            .unwrap();
+        let options = Options {
+            directory: directory.path().to_owned(),
+            record_events: false,
+            version: "1".to_owned(),
+        };
+        let handle = Handle::new(db.clone(), options);
+        let new = |queue: &str| db::tasks::NewTask {
+            kind: "vms".to_owned(),
+            handler: "{}".to_owned(),
+            queue: queue.to_owned(),
+            ..db::tasks::NewTask::default()
+        };
+        let task = db::tasks::create(&db, new("normal")).await.unwrap();
+        db::tasks::claim(&db, FAR, &["normal"])
+            .await
+            .unwrap()
+            .unwrap();
+        db::tasks::transition(&db, task.id, &["queued"], "processing", None)
+            .await
+            .unwrap();
+        let hour = Duration::from_secs(3600);
+        db::locks::acquire(&db, "lock:deployment:d", "u", task.id, hour)
+            .await
+            .unwrap();
+        let bound = db::tasks::create(&db, new("normal@there")).await.unwrap();
+        db::workers::beat(&db, FAR, "there").await.unwrap();
+
+        let mut undertaker = Undertaker::new(handle.clone(), Process::current());
+        let begun = Instant::now();
+        let mut at = async |seconds: u64| {
+            let now = begun + Duration::from_secs(seconds);
+            undertaker.round(now).await.unwrap();
+            let task = handle.find(task.id).await.unwrap();
+            (task.state, task.result.unwrap_or_default())
+        };
+        for seconds in [0, 5, 29] {
+            assert_eq!(at(seconds).await.0, "processing");
+        }
+        db::workers::beat(&db, FAR, "there").await.unwrap();
+        for seconds in [31, 60] {
+            assert_eq!(at(seconds).await.0, "processing");
+        }
+        let why = "The director (far, process 7) died while task 1 was running";
+        assert_eq!(at(61).await, ("error".to_owned(), why.to_owned()));
+        assert!(db::locks::list(&db).await.unwrap().is_empty());
+        assert!(db::tasks::held_jobs(&db).await.unwrap().is_empty());
+        let bound = handle.find(bound.id).await.unwrap();
+        assert_eq!(bound.state, "error");
+        let event = std::fs::read_to_string(directory.path().join("tasks/1/event")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&event).unwrap();
+        assert_eq!(line["error"]["code"], Code::Generic.number());
+        assert_eq!(line["error"]["message"], why);
+        let living = db::workers::list(&db).await.unwrap();
+        assert_eq!(living.len(), 1, "only this one: {living:?}");
+    }
 }

@@ -59,7 +59,10 @@ pub async fn run(director: Director, workers: usize, shutdown: CancellationToken
     // Work on files of this director's directory is only for those who have them.
     let both = |queue: &str| [queue.to_owned(), format!("{queue}@{}", handle.place())];
     let [urgent, normal] = [both("urgent"), both("normal")];
-    let queues = [([&urgent[..], &normal].concat(), workers), (urgent.to_vec(), URGENT)];
+    let queues = [
+        ([&urgent[..], &normal].concat(), workers),
+        (urgent.to_vec(), URGENT),
+    ];
     let mut loops = JoinSet::new();
     for (queues, permits) in queues {
         let (director, name, shutdown) = (director.clone(), name.clone(), shutdown.clone());

@@ -379,3 +379,7 @@ fn fetch(message: String) -> Error {
 fn generation(message: String) -> Error {
     Error::new(Kind::ConfigServerGenerationError, message)
 }
+
+#[cfg(test)]
+#[path = "config_server_tests.rs"]
+mod tests;

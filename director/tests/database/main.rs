@@ -82,9 +82,17 @@ async fn tasks(db: &Db) {
         first.timestamp >= before - Duration::from_millis(1),
         "{first:?}"
     );
-    assert!(db::tasks::any_waiting(db, &["normal".to_owned()]).await.unwrap());
+    assert!(
+        db::tasks::any_waiting(db, &["normal".to_owned()])
+            .await
+            .unwrap()
+    );
     assert!(db::tasks::bound_jobs(db).await.unwrap().is_empty());
-    db::tasks::create(db, new("normal@place")).await.unwrap();
+    let elsewhere = db::tasks::NewTask {
+        kind: "update_release".to_owned(),
+        ..new("normal@place")
+    };
+    db::tasks::create(db, elsewhere).await.unwrap();
     let bound = db::tasks::bound_jobs(db).await.unwrap();
     assert_eq!(bound[0].1, "normal@place");
     db::tasks::delete_job(db, bound[0].0).await.unwrap();

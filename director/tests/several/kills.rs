@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bosh_director::db;
 use bosh_director::tasks::jobs::update_deployment::Options;
 
-use crate::process::Worker;
+use crate::process::{self, Worker};
 use crate::release::manifest;
 use crate::{Fixture, database};
 
@@ -25,6 +25,7 @@ fn steps(fixture: &Fixture) -> usize {
 async fn killed_at_any_step_of_a_deploy_it_loses_and_leaves_nothing() {
     let _database = database::Guard;
     let fixture = Fixture::without_workers().await;
+    let _admitted = process::admit(&fixture);
     let mut worker = Worker::start(fixture.path(), "worker", None);
     let disk = "  persistent_disk_type: small\n";
     let mut kills = 0;

@@ -1,11 +1,16 @@
 //! A process of the director that runs tasks, as the operator starts it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use bosh_protocol::AgentId;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::database;
+use crate::agents::list;
+use crate::{Fixture, database};
 
 /// `bosh-director worker`, killed when dropped.
 pub(crate) struct Worker {
@@ -78,4 +83,23 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Admits the agents of all VMs to the message bus, as `bosh-director nats-sync` does beside such processes.
+pub(crate) fn admit(fixture: &Fixture) -> AbortOnDropHandle<()> {
+    let (users, vms) = (
+        fixture.director.nats_users.clone(),
+        fixture.path().join("vms"),
+    );
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut admitted = BTreeSet::new();
+        loop {
+            for id in list(&vms) {
+                if admitted.insert(id.clone()) {
+                    users.admit(&AgentId::new(id)).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }))
 }

@@ -7,7 +7,7 @@ use bosh_director::release::Source;
 use bosh_director::tasks::jobs::update_release::UpdateRelease;
 use bosh_director::tasks::{LogKind, NewTask, Work};
 
-use crate::process::Worker;
+use crate::process::{self, Worker};
 use crate::release::manifest;
 use crate::{Fixture, database};
 
@@ -23,6 +23,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 async fn work_is_shared_and_what_is_on_a_disk_is_not() {
     let _database = database::Guard;
     let fixture = Fixture::without_workers().await;
+    let _admitted = process::admit(&fixture);
     let db = fixture.db();
     let other = tempfile::tempdir().unwrap();
     let mut elsewhere = Worker::start(fixture.path(), "elsewhere", Some(other.path()));
