@@ -10,6 +10,9 @@ use serde_json::{Map, Number, Value};
 
 use super::error::{Error, Kind};
 
+/// Most brackets that may be open at once, those in texts included.
+const DEPTH: usize = 5_000;
+
 /// Reads a YAML document. Aliases and merge keys are resolved; an empty document is null; keys that are not
 /// strings become strings.
 pub fn parse(text: &str) -> Result<Value, Error> {
@@ -22,10 +25,30 @@ pub fn parse(text: &str) -> Result<Value, Error> {
             format!("Incorrect YAML structure of the uploaded manifest: {error}"),
         )
     };
+    if is_deep(text) {
+        return Err(Error::new(
+            Kind::InvalidYaml,
+            "Incorrect YAML structure of the uploaded manifest: nested too deeply",
+        ));
+    }
     let text = super::yaml11::modern(text);
     let mut yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).map_err(invalid)?;
     yaml.apply_merge().map_err(invalid)?;
     from_yaml(yaml)
+}
+
+/// Whether far more brackets are opened than closed: no document goes so deep, and the parser's time grows with the
+/// square of the depth before it says so.
+fn is_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    })
 }
 
 /// Writes a document as YAML, without the leading `---`.

@@ -116,7 +116,8 @@ async fn a_dynamic_disk_is_made_and_deleted() {
     let fixture = Fixture::new().await;
     let db = &fixture.director.db;
     deployment(db).await;
-    let cloud = "disk_types: [{name: fast, disk_size: 1, cloud_properties: {kind: ssd}}]";
+    let cloud = "networks: [{name: n, type: dynamic}]\ncompilation: {workers: 1, network: n}\n\
+                 disk_types: [{name: fast, disk_size: 1, cloud_properties: {kind: ssd}}]\n";
     db::configs::create(db, "cloud", "default", cloud)
         .await
         .unwrap();

@@ -164,7 +164,9 @@ async fn stemcells_are_deleted_unless_in_use() {
         "{calls}"
     );
     assert!(is_needed(&fixture, "1").await);
-    assert_eq!(fixture.failed(&fixture.delete(path).await).await.0, 50003);
+    let absent = fixture.delete(path).await;
+    assert_eq!(absent.status, StatusCode::NOT_FOUND);
+    assert_eq!(absent.json()["code"], 50_003);
 }
 
 #[tokio::test]
