@@ -21,7 +21,7 @@ pub const VCAP_GROUP: &str = "vcap";
 pub struct Options {
     /// `/var/vcap/monit`: `*.monitrc`, `job/*.monitrc`, `monit.user` and the `stopped` marker live here.
     pub monit_dir: PathBuf,
-    /// Control files, in the order they are read; `*`, `?` and `[...]` are expanded and sorted.
+    /// Control files; `*`, `?` and `[...]` are expanded, and of one pattern the last file is read first, as monit does.
     pub control_files: Vec<PathBuf>,
     /// Which services are monitored, kept over restarts of the agent.
     pub state_file: PathBuf,
