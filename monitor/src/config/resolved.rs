@@ -106,6 +106,8 @@ pub struct Plugin {
     pub id: String,
     /// The kinds of events it is given.
     pub events: Vec<Kind>,
+    /// Kinds that upstream takes and that never happen.
+    pub misnamed: Vec<String>,
     /// Its own options.
     pub options: PluginOptions,
     /// Which events it is given, see [`Filter`](crate::notify::filter::Filter).
@@ -258,15 +260,12 @@ fn plugins(path: &Path, entries: Vec<raw::Plugin>) -> Result<Vec<Plugin>, Error>
             expected,
             found,
         };
-        let mut events = Vec::new();
+        let (mut events, mut misnamed) = (Vec::new(), Vec::new());
         for event in raw.events.unwrap_or_default() {
             match event.as_str() {
                 "alert" => events.push(Kind::Alert),
                 "heartbeat" => events.push(Kind::Heartbeat),
-                other if MISNAMED_KINDS.contains(&other) => tracing::warn!(
-                    "{}: {key}.events: there is no kind {other:?}, upstream has none either: the plugin is not given any",
-                    path.display()
-                ),
+                other if MISNAMED_KINDS.contains(&other) => misnamed.push(event),
                 other => return Err(refuse("events", "alert or heartbeat", other.to_owned())),
             }
         }
@@ -295,6 +294,7 @@ fn plugins(path: &Path, entries: Vec<raw::Plugin>) -> Result<Vec<Plugin>, Error>
             name: raw.name,
             id,
             events,
+            misnamed,
             options: raw.options.unwrap_or(PluginOptions::Null),
             filter: raw.filter.unwrap_or(PluginOptions::Null),
             group: raw.group.unwrap_or(PluginOptions::Null),
@@ -377,6 +377,7 @@ mod tests {
         let ids: Vec<_> = config.plugins.iter().map(|plugin| &plugin.id).collect();
         assert_eq!(ids, ["logger-0", "logger-1", "y"]);
         assert_eq!(config.plugins[0].events, [Kind::Alert]);
+        assert_eq!(config.plugins[0].misnamed, ["alerts"]);
         assert_eq!(config.plugins[2].repeat, Some(Duration::from_secs(60)));
         assert_eq!(config.spool.dir.as_deref(), Some(Path::new("/log/spool")));
     }

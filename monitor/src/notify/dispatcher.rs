@@ -96,7 +96,16 @@ impl Dispatcher {
             .iter()
             .map(|entry| Ok((entry, build::build(entry, context)?)))
             .collect::<Result<_, Error>>()?;
+        for entry in plugins.iter().filter(|entry| !entry.misnamed.is_empty()) {
+            let (place, kinds) = (&entry.place, entry.misnamed.join(", "));
+            tracing::warn!(
+                "{place}.events: {kinds}: there are no such events, upstream has none either; expected alert or heartbeat"
+            );
+        }
         let (dir, lock) = directory(spool)?;
+        if let Some(dir) = &dir {
+            warn_of_orphans(dir, plugins);
+        }
         let file = dir.as_ref().map(|dir| dir.join("silences.json"));
         let kept = |path: &Path| {
             let path = path.to_owned();
@@ -294,6 +303,20 @@ async fn keep(spool: Arc<Spool>, mut alerts: mpsc::Receiver<Arc<Alert>>) {
         let written = tokio::task::spawn_blocking(move || spool.push(batch, words::wall())).await;
         if let Err(error) = written {
             tracing::error!("writing a spool: {error}");
+        }
+    }
+}
+
+/// Spools of plugins that are no longer there are kept, in case they come back.
+fn warn_of_orphans(dir: &Path, plugins: &[config::Plugin]) {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let id = name.strip_suffix(".journal");
+        if let Some(id) = id.filter(|id| plugins.iter().all(|plugin| plugin.id != *id)) {
+            tracing::warn!(
+                "{}: there is no plugin {id}: its alerts are not delivered",
+                dir.join(&name).display()
+            );
         }
     }
 }

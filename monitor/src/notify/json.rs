@@ -4,6 +4,7 @@
 //! Each has a queue of its own: one that does not read keeps nothing from the others, and loses what its queue cannot hold.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,17 +96,16 @@ async fn search(options: Options, programs: Programs, mut ended: watch::Receiver
         let found = tokio::task::spawn_blocking(move || find(&pattern)).await;
         for path in found.unwrap_or_default() {
             let mut programs = programs.lock().unwrap_or_else(PoisonError::into_inner);
-            if !programs.contains_key(&path) {
+            if let Entry::Vacant(place) = programs.entry(path) {
+                let path = place.key().clone();
                 tracing::info!("json: starting {}", path.display());
                 let (lines, queue) = mpsc::channel(QUEUE);
-                let wait = options.restart_wait;
-                let keeper = tokio::spawn(keep(path.clone(), queue, wait, ended.clone()));
-                let program = Program {
+                let keeper = keep(path, queue, options.restart_wait, ended.clone());
+                place.insert(Program {
                     lines,
-                    keeper,
+                    keeper: tokio::spawn(keeper),
                     lost: 0,
-                };
-                programs.insert(path, program);
+                });
             }
         }
         tokio::select! {

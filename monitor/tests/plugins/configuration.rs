@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{config, start};
 
 fn refusal(plugin: Value) -> String {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     match start(dir.path(), json!([{ "name": "logger" }, plugin])) {
         Ok(_) => panic!("nothing is wrong"),
         Err(error) => {

@@ -85,7 +85,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
             1 => {
                 let (value, rest) = bytes.split_at(8);
                 bytes = rest;
-                Field::Eight(value.try_into().unwrap())
+                Field::Eight(value.try_into().expect("this many bytes"))
             }
             2 => {
                 let length = number(&mut bytes) as usize;
@@ -96,7 +96,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
             5 => {
                 let (value, rest) = bytes.split_at(4);
                 bytes = rest;
-                Field::Four(value.try_into().unwrap())
+                Field::Four(value.try_into().expect("this many bytes"))
             }
             other => panic!("wire type {other}"),
         };
@@ -108,7 +108,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
 /// What Riemann would make of an event: its fields by the names of proto.proto, attributes among them.
 fn event(bytes: &[u8]) -> BTreeMap<String, String> {
     let text = |field: &Field| match field {
-        Field::Bytes(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+        Field::Bytes(bytes) => String::from_utf8(bytes.clone()).expect("a text"),
         other => panic!("{other:?} is no text"),
     };
     let mut event = BTreeMap::new();
