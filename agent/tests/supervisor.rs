@@ -18,7 +18,7 @@ const KILLS: usize = 250;
 const YARDS: u64 = 4;
 
 /// SIGKILL at any instant, a thousand times: no service runs twice, none is lost, nobody is left behind, and what was
-/// acknowledged is remembered. Takes as long as a thousand starts of a program take.
+/// acknowledged is remembered. It takes as long as starting a program a thousand times.
 #[test]
 fn a_thousand_kills_leave_no_trace() {
     std::thread::scope(|scope| {
