@@ -40,7 +40,7 @@ const PERMISSIONS: &str = r#"authorization { users = [
 impl Bus {
     /// Makes certificates under `dir` and starts a server that asks for them; no permissions are set.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
-        Self::with(dir, "max_pending: 1073741824\n").await
+        Self::with(dir, "max_pending: 1073741824\nwrite_deadline: \"60s\"\n").await
     }
 
     /// The same with users, and permissions for the monitor, as upstream's server has them.
@@ -85,7 +85,7 @@ impl Bus {
         let ca = file("ca.pem", &ca_cert.pem())?;
         let port = free_port()?;
         let config = format!(
-            "host: 127.0.0.1\nport: {port}\nwrite_deadline: \"60s\"\n{more}tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify_and_map: {} }}\n",
+            "host: 127.0.0.1\nport: {port}\n{more}tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify_and_map: {} }}\n",
             file("server.pem", &server_cert)?,
             file("server.key", &server_key)?,
             ca,

@@ -148,9 +148,15 @@ impl Service {
                 }
                 message = intake.alerts.next() => {
                     self.agent_alert(&message.ok_or(Error::Disconnected)?);
+                    for _ in 0..BATCH {
+                        let Some(message) = intake.alerts.next().now_or_never() else { break };
+                        self.agent_alert(&message.ok_or(Error::Disconnected)?);
+                    }
+                    self.tell(&intake.client).await;
                 }
                 message = intake.director.next() => {
                     self.director_alert(&message.ok_or(Error::Disconnected)?);
+                    self.tell(&intake.client).await;
                 }
                 _ = timers.agents.tick() => {
                     self.pulse_clocks(&intake);
@@ -192,6 +198,13 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Tells other monitors at once which alerts have been handed on: this one may not live until the next beat.
+    async fn tell(&mut self, client: &Client) {
+        if let Some(message) = self.lease.tick(Instant::now()) {
+            say(client, &message).await;
+        }
     }
 
     /// Looks at clocks and connection, and talks to other monitors.

@@ -106,7 +106,7 @@ async fn a_bus_that_was_away_blames_nobody() -> anyhow::Result<()> {
 async fn a_monitor_that_was_too_slow_blames_nobody() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     // The server has no patience: it drops who does not read.
-    let impatient = "max_payload: 200000\nmax_pending: 1000000\n";
+    let impatient = "max_payload: 200000\nmax_pending: 1000000\nwrite_deadline: \"1s\"\n";
     let bus = Bus::with(dir.path(), impatient).await?;
     let (director, hook) = (director(3).await?, webhook::Listener::start().await?);
     let _beating = Beating::start(&bus, 0..2, BEAT).await?;
