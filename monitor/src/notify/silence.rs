@@ -232,7 +232,7 @@ mod tests {
             assert!(silences.silenced(&alert("cf"), 159));
             assert!(!silences.silenced(&alert("cf"), 160));
             assert!(!silences.silenced(&alert("other"), 159));
-            assert_eq!(silences.list(159), [silence.clone()]);
+            assert_eq!(silences.list(159), std::slice::from_ref(&silence));
             assert!(silences.list(160).is_empty());
         }
         assert_eq!(again.end("nobody", 120), Ok(false));

@@ -401,7 +401,8 @@ mod tests {
             max_bytes: 1_000,
             ..config::Spool::default()
         };
-        let spool = open(&tempfile::tempdir().unwrap().keep(), limits);
+        let dir = tempfile::tempdir().unwrap();
+        let spool = open(dir.path(), limits);
         spool.push(vec![alert(&"x".repeat(700)), alert("y")], 10);
         assert_eq!(titles(&spool), ["y"]);
     }
