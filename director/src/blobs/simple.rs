@@ -61,9 +61,7 @@ async fn create(
     mut request: Request,
 ) -> Result<(), PutError> {
     // The server has a limit of its own.
-    request
-        .extensions_mut()
-        .insert(axum::extract::DefaultBodyLimit::disable());
+    axum::extract::DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(PutError::body)?;
     while let Some(field) = form.next_field().await.map_err(PutError::body)? {

@@ -223,6 +223,7 @@ async fn a_server_killed_in_mid_upload_shows_nothing_half() {
     if let Some(dir) = std::env::var_os(SERVE) {
         return serve_until_killed(std::path::Path::new(&dir)).await;
     }
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let this = std::thread::current().name().unwrap().to_owned();
     let start = || {

@@ -5,7 +5,10 @@
 //! | `local`, `embedded` | a directory; the embedded server itself is the director's, and tested there |
 //! | `dav` | nginx with its DAV module (signed URLs need a module that Debian lacks: `tests/dav.rs`) |
 //! | `s3` | s3s, which checks signatures and their times |
-//! | `simple`, `atmos` | fakes, for nobody has these any more |
+//! | `azure-storage` | Azurite, Microsoft's own |
+//! | `gcs` | a fake that checks signatures: no emulator does |
+//! | `atmos` | a fake, for nobody has one any more |
+//! | `simple` | the embedded server of the director, tested there |
 //! | programs | a fake one |
 
 #![expect(
@@ -14,6 +17,7 @@
 )]
 
 mod atmos;
+mod azure;
 mod nginx;
 mod program;
 mod s3;
@@ -23,6 +27,19 @@ use bosh_blobstore::{
     contract::{self, Signs},
 };
 use serde_json::json;
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+/// Waits until somebody listens.
+fn wait_for_port(port: u16) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on port {port}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// A client for signed URLs on loopback.
 fn http() -> reqwest::Client {
