@@ -12,8 +12,8 @@ use crate::{Fixture, database};
 
 /// How long a task of a dead process may go on.
 const BURIED: Duration = Duration::from_secs(60);
-/// Steps between two kills: each costs some two seconds.
-const STRIDE: usize = 5;
+/// Steps between two kills: each costs some three seconds.
+const STRIDE: usize = 8;
 
 /// Steps are calls of the CPI and of agents.
 fn steps(fixture: &Fixture) -> usize {

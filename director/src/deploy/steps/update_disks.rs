@@ -73,7 +73,9 @@ pub async fn run(scope: &Scope, subject: &mut Subject) -> Result<(), Error> {
 }
 
 /// Checks that the agent has the disk mounted that the director thinks it has; attaches it when it has none.
-async fn sync(scope: &Scope, subject: &Subject) -> Result<(), Error> {
+///
+/// One of the instance's own that is not the active one was left by a deploy that was killed half-way: it goes.
+async fn sync(scope: &Scope, subject: &mut Subject) -> Result<(), Error> {
     let unmanaged = subject
         .desired_disks
         .iter()
@@ -81,8 +83,24 @@ async fn sync(scope: &Scope, subject: &Subject) -> Result<(), Error> {
     if unmanaged || subject.disks.is_empty() || subject.vm.is_none() {
         return Ok(());
     }
+    let mut mounted = subject.agent(scope)?.list_disk().await?;
+    let left: Vec<Row> = subject
+        .disks
+        .iter()
+        .filter(|disk| !disk.is_active() && mounted.contains(&disk.disk_cid))
+        .cloned()
+        .collect();
+    for disk in left {
+        scope.task.debug(format!(
+            "Agent of '{}' reports disk '{}', which a deploy that did not end left there. Detaching it...",
+            subject.display(),
+            disk.disk_cid
+        ));
+        disks::unmount_and_detach(scope, subject, &disk).await?;
+        disks::orphan(scope, subject, &disk).await?;
+        mounted.retain(|cid| *cid != disk.disk_cid);
+    }
     let known = subject.managed_disk().map(|disk| disk.disk_cid.as_str());
-    let mounted = subject.agent(scope)?.list_disk().await?;
     let mounted = mounted.first().map(String::as_str);
     if mounted == known || (mounted.is_none() && subject.desired_disks.is_empty()) {
         return Ok(());
