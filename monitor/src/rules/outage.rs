@@ -44,6 +44,9 @@ impl Outage {
     }
 }
 
+/// A deployment's place among all, and an availability zone.
+type Whereabouts = (u32, Option<std::sync::Arc<str>>);
+
 /// How many are silent, and where.
 #[derive(Debug)]
 pub struct Toll {
@@ -54,7 +57,7 @@ pub struct Toll {
     /// Those of them that are late, and fell silent together with the others.
     silent: usize,
     /// (deployment, availability zone) -> (silent, total).
-    places: BTreeMap<(u32, Option<std::sync::Arc<str>>), (usize, usize)>,
+    places: BTreeMap<Whereabouts, (usize, usize)>,
     names: Vec<std::sync::Arc<str>>,
 }
 

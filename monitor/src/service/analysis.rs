@@ -202,7 +202,7 @@ impl Service {
     pub(super) fn answer(&mut self, request: Request) {
         // Whoever asked may have gone away; that is its own business.
         match request {
-            Request::Raise(alert) => self.raise(alert),
+            Request::Raise(alert) => self.raise(*alert),
             Request::Members(deployment, reply) => {
                 _ = reply.send(self.registry.members(&deployment));
             }

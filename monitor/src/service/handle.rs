@@ -26,14 +26,17 @@ pub enum Count {
     UnknownInstances,
 }
 
+/// Some alerts.
+pub type Alerts = Vec<Arc<Alert>>;
+
 pub(super) enum Request {
-    Raise(Alert),
+    Raise(Box<Alert>),
     Members(String, oneshot::Sender<Vec<(String, String)>>),
     MayRepair(oneshot::Sender<bool>),
     Count(Count, oneshot::Sender<Option<Map<String, Value>>>),
     Overview(oneshot::Sender<Overview>),
     Instances(String, oneshot::Sender<Option<Instances>>),
-    Alerts(oneshot::Sender<(Vec<Arc<Alert>>, Vec<Arc<Alert>>)>),
+    Alerts(oneshot::Sender<(Alerts, Alerts)>),
     Sheet(oneshot::Sender<Sheet>),
     Pulse(oneshot::Sender<()>),
 }
@@ -51,7 +54,7 @@ pub struct Handle {
 impl Handle {
     /// Has an alert treated as if the monitor had found it itself.
     pub fn raise(&self, alert: Alert) {
-        if let Err(error) = self.requests.try_send(Request::Raise(alert)) {
+        if let Err(error) = self.requests.try_send(Request::Raise(Box::new(alert))) {
             tracing::error!("an alert of a plugin is lost: {error}");
         }
     }
@@ -90,7 +93,7 @@ impl Handle {
     }
 
     /// What is wrong now, and the alerts that came last, newest first.
-    pub async fn alerts(&self) -> Option<(Vec<Arc<Alert>>, Vec<Arc<Alert>>)> {
+    pub async fn alerts(&self) -> Option<(Alerts, Alerts)> {
         self.ask(Request::Alerts).await
     }
 

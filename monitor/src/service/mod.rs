@@ -19,5 +19,5 @@ mod run;
 mod turn;
 pub mod view;
 
-pub use handle::{Count, Feed, Handle};
+pub use handle::{Alerts, Count, Feed, Handle};
 pub use run::{Error, run};
