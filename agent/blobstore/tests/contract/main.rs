@@ -18,6 +18,7 @@
 
 mod atmos;
 mod azure;
+mod gcs;
 mod nginx;
 mod program;
 mod s3;
