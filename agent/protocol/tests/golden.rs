@@ -216,10 +216,7 @@ fn methods_have_their_names() {
         assert_eq!(method.as_str().parse::<Method>().unwrap(), *method);
     }
     assert_eq!(
-        "dance"
-            .parse::<Method>()
-            .unwrap_err()
-            .to_string(),
+        "dance".parse::<Method>().unwrap_err().to_string(),
         "unknown message dance"
     );
     assert!(Method::ListDisk.is_asynchronous(3));

@@ -163,9 +163,7 @@ async fn a_failing_script_says_how_and_leaves_nothing() {
     let error = compiler(&machine).compile(&package, &[]).await.unwrap_err();
     let text = chain(&error);
     assert!(
-        text.starts_with(
-            "Running packaging script: Command exited with 2; "
-        ),
+        text.starts_with("Running packaging script: Command exited with 2; "),
         "{text}"
     );
     assert!(

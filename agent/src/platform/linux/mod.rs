@@ -158,7 +158,8 @@ impl Platform for Linux {
         self.ntp(servers)
     }
     async fn setup_logging_and_auditing(&self) -> Result<(), Error> {
-        self.stemcell_program("bosh-start-logging-and-auditing").await
+        self.stemcell_program("bosh-start-logging-and-auditing")
+            .await
     }
     async fn setup_data_dir(&self, job_dir: &JobDir, run_dir: &RunDir) -> Result<(), Error> {
         self.data_dir(job_dir, run_dir)

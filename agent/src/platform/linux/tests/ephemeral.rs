@@ -224,7 +224,7 @@ async fn instance_storage_is_what_is_no_volume() {
         "{error}"
     );
     m.linux
-        .setup_raw_ephemeral_disks(&[said.clone()])
+        .setup_raw_ephemeral_disks(std::slice::from_ref(&said))
         .await
         .unwrap();
     assert!(storage.partitions().contains("raw-ephemeral-0"));

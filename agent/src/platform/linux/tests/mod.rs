@@ -4,9 +4,9 @@
 mod boot;
 mod devices;
 mod disks;
-mod firewall;
 mod ephemeral;
 mod failures;
+mod firewall;
 mod iscsi;
 mod loops;
 mod media;
@@ -33,7 +33,14 @@ impl Machine {
         let machine = Self::new(options);
         let sys = machine.path("sys");
         fs::create_dir(&sys).unwrap();
-        mount(Some("sysfs"), &sys, Some("sysfs"), MsFlags::empty(), None::<&str>).unwrap();
+        mount(
+            Some("sysfs"),
+            &sys,
+            Some("sysfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap();
         run("ip", &["link", "set", "lo", "up"]);
         machine
     }
@@ -153,5 +160,12 @@ fn run(program: &str, args: &[&str]) -> String {
 
 /// Shows a file in place of the machine's own, to this test only.
 fn bind(file: &Path, over: &str) {
-    mount(Some(file), over, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    mount(
+        Some(file),
+        over,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .unwrap();
 }
