@@ -65,6 +65,7 @@ async fn a_deployment_is_deleted_with_all_that_is_its() {
         [
             "Removing deployment artifacts: Detaching stemcells finished",
             "Removing deployment artifacts: Detaching releases finished",
+            "Deleting properties: Deleting dynamic disks finished",
             "Deleting properties: Destroying deployment finished",
         ]
     );

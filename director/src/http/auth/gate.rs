@@ -48,7 +48,7 @@ struct Inner {
 }
 
 enum Identity {
-    Local(Users),
+    Local(Box<Users>),
     Uaa(Tokens),
     /// The keys of director.yml cannot be used: nobody gets in, and the log says why.
     Nobody,
@@ -68,9 +68,8 @@ enum Verdict {
 impl Gate {
     pub(in crate::http) fn new(director: Director) -> Self {
         let identity = match &director.config.user_management {
-            UserManagement::Local(users) => {
-                Users::new(users.clone(), director.db.clone()).map(Identity::Local)
-            }
+            UserManagement::Local(users) => Users::new(users.clone(), director.db.clone())
+                .map(|users| Identity::Local(Box::new(users))),
             UserManagement::Uaa(uaa) => Tokens::new(uaa).map(Identity::Uaa),
         };
         let identity = identity.unwrap_or_else(|error| {
