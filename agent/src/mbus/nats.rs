@@ -26,6 +26,8 @@ const MAX_REQUESTS: usize = 32;
 const MAX_RECENT: usize = 64;
 /// How long an old connection goes on beside the new one, whose subscription may still be on its way.
 const OVERLAP: Duration = Duration::from_millis(250);
+/// How long after the old connection has ended the new one may still bring what the old one had brought.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 /// How long an old connection may take to bring its last requests.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -63,7 +65,7 @@ pub async fn serve(agent: Arc<Agent>, mut changes: watch::Receiver<u64>) -> Resu
                 None => {
                     leaving = None;
                     if !has_subscribed(&opening) {
-                        server.recent.clear();
+                        server.recent.end(Instant::now() + AFTERWARDS);
                     }
                 }
             },
@@ -173,24 +175,29 @@ enum Side {
     Leaving,
 }
 
-/// Requests that one of two connections has brought and the other will bring too, remembered as long as there are two.
+/// Requests that one of two connections has brought and the other will bring too, remembered as long as there are two, and for
+/// a moment after that: what both servers sent may be read from the one that stays when the other has ended already.
 /// Callers may well use one reply subject for several requests that are the same: what the same connection brings twice
 /// was sent twice.
 #[derive(Debug, Default)]
 struct Recent {
     /// Who brought it, and a hash of it.
     requests: VecDeque<(Side, u64)>,
+    /// There is one connection again, and until then it may bring what the other one had brought.
+    until: Option<Instant>,
+}
+
+fn hash(reply: Option<&str>, payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (reply, payload).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Recent {
     /// Whether the other connection has brought it; if not, it is remembered.
     fn is_double(&mut self, side: Side, reply: Option<&str>, payload: &[u8]) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (reply, payload).hash(&mut hasher);
-        let hash = hasher.finish();
-        let known = |(other, known): &(Side, u64)| *other != side && *known == hash;
-        if let Some(position) = self.requests.iter().position(known) {
-            self.requests.remove(position);
+        let hash = hash(reply, payload);
+        if self.forget(side, hash) {
             return true;
         }
         self.requests.truncate(MAX_RECENT - 1);
@@ -198,16 +205,41 @@ impl Recent {
         false
     }
 
+    /// Whether the connection that has ended had brought it.
+    fn is_late(&mut self, reply: Option<&str>, payload: &[u8], now: Instant) -> bool {
+        match self.until {
+            None => false,
+            Some(until) if now < until => self.forget(Side::Current, hash(reply, payload)),
+            Some(_) => {
+                self.clear();
+                false
+            }
+        }
+    }
+
+    /// Forgets what the other connection than `side` brought; false if it did not.
+    fn forget(&mut self, side: Side, hash: u64) -> bool {
+        let known = |(other, known): &(Side, u64)| *other != side && *known == hash;
+        let position = self.requests.iter().position(known);
+        position.is_some_and(|position| self.requests.remove(position).is_some())
+    }
+
     /// The current connection has become the one that leaves.
     fn turn(&mut self) {
+        self.until = None;
         for (side, _) in &mut self.requests {
             *side = Side::Leaving;
         }
     }
 
-    /// There is one connection again.
+    /// The one that leaves has ended.
+    fn end(&mut self, until: Instant) {
+        self.until = Some(until);
+    }
+
     fn clear(&mut self) {
         self.requests.clear();
+        self.until = None;
     }
 }
 
@@ -222,7 +254,11 @@ impl Server {
     /// Answers a request; `doubled` if another connection may bring it too.
     async fn take(&mut self, message: Message, side: Side, doubled: bool) {
         let reply = message.reply.as_deref();
-        if doubled && self.recent.is_double(side, reply, &message.payload) {
+        let known = match doubled {
+            true => self.recent.is_double(side, reply, &message.payload),
+            false => self.recent.is_late(reply, &message.payload, Instant::now()),
+        };
+        if known {
             tracing::debug!("the same request by the other connection");
             return;
         }
@@ -301,6 +337,24 @@ mod tests {
         assert!(!recent.is_double(Side::Current, Some("director.2"), b"b"));
         recent.clear();
         assert!(!double(&mut recent, Side::Leaving, "b"));
+    }
+
+    #[test]
+    fn what_the_old_connection_brought_may_come_after_its_end() {
+        let mut recent = Recent::default();
+        let now = Instant::now();
+        let late = |recent: &mut Recent, payload: &str, now| {
+            recent.is_late(Some("director.1"), payload.as_bytes(), now)
+        };
+        for payload in ["a", "b"] {
+            recent.is_double(Side::Leaving, Some("director.1"), payload.as_bytes());
+        }
+        assert!(!late(&mut recent, "a", now));
+        recent.end(now + AFTERWARDS);
+        assert!(late(&mut recent, "a", now));
+        assert!(!late(&mut recent, "a", now), "it was sent again");
+        assert!(!late(&mut recent, "b", now + AFTERWARDS));
+        assert!(recent.requests.is_empty());
     }
 
     #[test]
