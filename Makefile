@@ -3,7 +3,7 @@
 # The agent, static, as it goes into a stemcell.
 MUSL  := x86_64-unknown-linux-musl
 
-.PHONY: demo demo-down test browser bench check unit debug deps tools
+.PHONY: demo demo-down test browser fuzz bench check unit debug deps tools
 
 demo:
 	@tests/install-deps
@@ -37,6 +37,10 @@ unit: debug
 browser: debug
 	@tests/install-deps --browser
 	BOSH_TEST_BIN=$(CURDIR)/target/debug cargo nextest run -p bosh-tests --test monitor --locked --run-ignored only
+
+# The agent's fuzz targets, seconds each; what they found once is in their corpus, which the tests run always.
+fuzz:
+	agent/fuzz/run.sh 20
 
 debug: deps
 	cargo build --workspace --locked
