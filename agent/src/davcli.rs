@@ -75,7 +75,7 @@ async fn run(args: Vec<OsString>) -> Result<String> {
             let action = match action.to_ascii_lowercase().as_str() {
                 "get" => Action::Get,
                 "put" => Action::Put,
-                _ => bail!("action not implemented: {action}"),
+                _ => bail!("expected the action get or put, got {action}"),
             };
             let valid_for = duration(valid_for)?;
             let signed = store.sign(id, action, SystemTime::now(), valid_for).await?;

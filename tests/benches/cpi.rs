@@ -68,6 +68,6 @@ fn answer(agents: &Path, request: &Value) -> anyhow::Result<Value> {
         }
         "has_vm" => file(first()?).exists().into(),
         "delete_stemcell" | "set_vm_metadata" | "set_disk_metadata" => Value::Null,
-        other => bail!("{other:?} is not implemented"),
+        other => bail!("the CPI of the benches has no method {other:?}"),
     })
 }
