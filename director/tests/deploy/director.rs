@@ -42,6 +42,10 @@ impl Drop for Fixture {
 /// Ends nats-server. Its owner ends it when told so and given time, which a test that is over does not have.
 fn end_nats(directory: &Path) {
     let config = directory.join("nats");
+    // Its owner may still run in another thread and start it again: without this it cannot.
+    if let Err(error) = std::fs::remove_dir_all(&config) {
+        eprintln!("removing {}: {error}", config.display());
+    }
     let ours = |pid: &str| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(&*config.to_string_lossy())
